@@ -1,6 +1,27 @@
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 
+/** Each package's sub-paths, as the sources they are built from: `@alkdev/pubsub/transport` → `…/src/transport.ts`. */
+function sources(): { find: RegExp; replacement: string }[] {
+  return ["pubsub", "hub"].flatMap((name) => {
+    const folder = new URL(`./packages/${name}/`, import.meta.url);
+    const manifest = JSON.parse(readFileSync(new URL("package.json", folder), "utf8")) as {
+      exports: Record<string, { default?: string }>;
+    };
+    return Object.entries(manifest.exports).flatMap(([path, { default: built }]) => {
+      if (built === undefined) return [];
+      const source = built.replace("./dist/", "./src/").replace(/\.js$/, ".ts");
+      return [
+        { find: new RegExp(`^@alkdev/${name}${path.slice(1)}$`), replacement: fileURLToPath(new URL(source, folder)) },
+      ];
+    });
+  });
+}
+
 export default defineConfig({
+  // Tests run against what is built, which is what users get. Only coverage looks at the sources.
+  resolve: { alias: process.argv.includes("--coverage") ? sources() : [] },
   test: {
     include: ["packages/*/test/**/*.test.ts"],
     testTimeout: 30_000,
