@@ -1,0 +1,34 @@
+/**
+ * The contract of a pipe: something that carries frames, in order, between two ends, and can close.
+ *
+ * A Channel knows nothing of events. `connectLink` (or a hub) calls `open` once, at once, then `send` and `close`; the
+ * Channel calls the receiver. A Channel never reconnects: whoever owns the socket makes the next Channel.
+ */
+export interface Channel {
+  /** `json`: frames are strings of JSON. `clone`: frames are values that the channel copies (structured clone). */
+  readonly encoding: "json" | "clone";
+  /**
+   * Milliseconds of silence after which the link asks the far end whether it is there; 0 where the channel itself is
+   * sure to notice the end of the other side.
+   */
+  readonly heartbeat: number;
+  /** Bytes that were sent and have not left this process; 0 where nobody can know. */
+  readonly buffered: number;
+  /** Starts delivery to the receiver; called once. Frames that arrived before must not be lost. */
+  open(receiver: ChannelReceiver): void;
+  /**
+   * Sends one frame. Throws only where a value cannot be cloned, and then has sent nothing of it. Once the channel is
+   * closed it does nothing.
+   */
+  send(frame: unknown): void;
+  /** Ends the channel after what was sent; idempotent, must not throw. The receiver is not called any more. */
+  close(): void;
+}
+
+/** The link's side of the contract; a Channel calls it. Neither method throws. */
+export interface ChannelReceiver {
+  /** One frame arrived: a string of JSON, or a cloned value. Called for garbage too; the link counts and reports it. */
+  frame(data: unknown): void;
+  /** The channel is over, whoever ended it. Called once; nothing is called after it. */
+  closed(cause?: unknown): void;
+}

@@ -1,0 +1,107 @@
+import type { Gap } from "./transport.ts";
+
+/** What went wrong, as a word that programs can compare. Each is a heading in `docs/errors.md`. */
+export type PubSubErrorCode =
+  | "CLOSED"
+  | "DISCONNECTED"
+  | "GAP"
+  | "INTERRUPTED"
+  | "INVALID_OPTION"
+  | "INVALID_TOPIC"
+  | "LIMIT"
+  | "MALFORMED"
+  | "NOT_READY"
+  | "OVERFLOW"
+  | "PAYLOAD"
+  | "REFUSED"
+  | "TIMEOUT"
+  | "UNSUPPORTED"
+  | "VERSION";
+
+/**
+ * The one error class of the library: a literal `code`, the `cause` where there is one, and a message that says what
+ * to do next.
+ *
+ * @example
+ * try {
+ *   await pubsub.publish("session.status", "proj_123", { status: "busy" });
+ * } catch (error) {
+ *   if (error instanceof PubSubError && error.code === "INTERRUPTED") await retryLater();
+ * }
+ */
+export class PubSubError extends Error {
+  readonly code: PubSubErrorCode;
+  /** The loss that a `GAP` error reports; undefined for every other code. */
+  readonly gap: Gap | undefined;
+
+  constructor(code: PubSubErrorCode, message: string, options: { cause?: unknown; gap?: Gap } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = new.target.name;
+    this.code = code;
+    this.gap = options.gap;
+  }
+
+  // Minifiers rename classes; the name in a stack trace should not depend on that.
+  static {
+    Object.defineProperty(this, "name", { value: "PubSubError" });
+  }
+}
+
+/** A type, id or pattern that cannot be a topic (`code: 'INVALID_TOPIC'`); nothing was sent. */
+export class InvalidTopicError extends PubSubError {
+  /** The type, pattern or id as it was given. */
+  readonly topic: string;
+
+  constructor(topic: string, message: string) {
+    super("INVALID_TOPIC", message);
+    this.topic = topic;
+  }
+
+  static {
+    Object.defineProperty(this, "name", { value: "InvalidTopicError" });
+  }
+}
+
+/** A payload that cannot be carried (`code: 'PAYLOAD'`): only this one publish failed. */
+export class PayloadError extends PubSubError {
+  readonly type: string;
+  readonly id: string;
+
+  constructor(type: string, id: string, message: string, options: { cause?: unknown } = {}) {
+    super("PAYLOAD", `${message} (topic ${formatTopic(type, id)})`, options);
+    this.type = type;
+    this.id = id;
+  }
+
+  static {
+    Object.defineProperty(this, "name", { value: "PayloadError" });
+  }
+}
+
+/** A topic as text: `type:id`, or the bare type where the id is empty. */
+export function formatTopic(type: string, id: string | undefined): string {
+  return id === undefined || id === "" ? type : `${type}:${id}`;
+}
+
+/**
+ * Hands an error that nobody asked for to the host, the way `EventTarget` does for a listener that throws: as an
+ * uncaught error, after the current task, so that it stops no other listener.
+ */
+export function reportUncaught(error: unknown): void {
+  const host = globalThis as { reportError?: (error: unknown) => void };
+  if (typeof host.reportError === "function") host.reportError(error);
+  else
+    queueMicrotask(() => {
+      throw error;
+    });
+}
+
+/** Calls `onError` if there is one, else reports; an `onError` that throws is reported as well. */
+export function report(error: unknown, onError: ((error: unknown) => void) | undefined): void {
+  if (onError === undefined) return reportUncaught(error);
+  try {
+    onError(error);
+  } catch (thrown) {
+    reportUncaught(thrown);
+  }
+}

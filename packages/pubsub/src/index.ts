@@ -1,0 +1,14 @@
+/**
+ * @module Typed events, published once, reach every subscriber through any transport, and a loss is never silent.
+ */
+export { createPubSub } from "./pubsub.ts";
+export type { Listener, ListenOptions, PubSub, PubSubOptions, SubscribeOptions } from "./pubsub.ts";
+export type { PendingSubscription, Subscription } from "./subscription.ts";
+export type { BufferOptions, OnGap } from "./queue.ts";
+export type { EnvelopeMeta, EventEnvelope, PubSubEventMap, TypedEvent, TypedEventTarget } from "./envelope.ts";
+export { isEnvelope, parseEnvelope } from "./envelope.ts";
+export { InvalidTopicError, PayloadError, PubSubError } from "./errors.ts";
+export type { PubSubErrorCode } from "./errors.ts";
+export type { EnvelopeFor, EventTypes, MatchingTypes } from "./types.ts";
+export type { Filter, Gap, Status, Supports } from "./transport.ts";
+export * from "./operators/index.ts";

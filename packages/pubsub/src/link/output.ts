@@ -1,0 +1,164 @@
+import type { Channel } from "../channel.ts";
+import type { EventEnvelope } from "../envelope.ts";
+import { PayloadError } from "../errors.ts";
+import { utf8Length } from "../topic.ts";
+
+/** An event on its way out, encoded at most once however many links it goes to. */
+export class Outgoing {
+  readonly envelope: EventEnvelope;
+  #json: string | undefined;
+
+  constructor(envelope: EventEnvelope) {
+    this.envelope = envelope;
+  }
+
+  /** @throws PayloadError if the payload cannot be JSON */
+  get json(): string {
+    return (this.#json ??= encode(this.envelope));
+  }
+}
+
+/** @throws PayloadError */
+function encode(envelope: EventEnvelope): string {
+  const { type, id, payload } = envelope;
+  let json: string;
+  try {
+    // A payload that is a function or a symbol would leave the envelope without one.
+    if (typeof payload === "function" || typeof payload === "symbol")
+      throw new TypeError(`a ${typeof payload} is no JSON`);
+    json = JSON.stringify(envelope);
+  } catch (cause) {
+    throw new PayloadError(type, id, `The payload cannot be serialised as JSON: ${(cause as Error).message}`, {
+      cause,
+    });
+  }
+  return json;
+}
+
+interface Pending {
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/**
+ * What one link sends, gathered until the end of the current task and then sent in as few frames as fit. A lone
+ * envelope goes out alone and in the same tick.
+ */
+export class Output {
+  readonly #channel: Channel;
+  readonly #sent: (pending: Pending) => void;
+  #frames: unknown[] = [];
+  /** Beside `#frames`: who waits for the acknowledgement; undefined for control frames and in plain mode. */
+  #pending: (Pending | undefined)[] = [];
+  #events = 0;
+  #scheduled = false;
+  #maxFrame: number;
+  #batch = false;
+
+  constructor(channel: Channel, maxFrame: number, sent: (pending: Pending) => void) {
+    this.#channel = channel;
+    this.#maxFrame = maxFrame;
+    this.#sent = sent;
+  }
+
+  /** Events gathered and not sent. */
+  get waiting(): number {
+    return this.#events;
+  }
+
+  /** What the far end takes. */
+  peer(maxFrame: number | undefined, batch: boolean | undefined): void {
+    if (maxFrame !== undefined) this.#maxFrame = maxFrame;
+    if (batch !== undefined) this.#batch = batch;
+  }
+
+  control(frame: EventEnvelope): void {
+    this.#add(this.#channel.encoding === "json" ? JSON.stringify(frame) : frame, undefined);
+  }
+
+  /** @throws PayloadError if it cannot be encoded, or is larger than the far end takes */
+  event(outgoing: Outgoing, pending: Pending | undefined): void {
+    if (this.#channel.encoding === "clone") this.#add(outgoing.envelope, pending);
+    else {
+      const { json } = outgoing;
+      if (json.length * 3 > this.#maxFrame && utf8Length(json, this.#maxFrame) > this.#maxFrame) {
+        const { type, id } = outgoing.envelope;
+        throw new PayloadError(
+          type,
+          id,
+          `The event has ${utf8Length(json)} bytes, the far end takes ${this.#maxFrame}; send less, or raise maxFrame there`,
+        );
+      }
+      this.#add(json, pending);
+    }
+    if (pending !== undefined) this.#events++;
+  }
+
+  flush(): void {
+    this.#scheduled = false;
+    const frames = this.#frames;
+    if (frames.length === 0) return;
+    const pending = this.#pending;
+    this.#frames = [];
+    this.#pending = [];
+    this.#events = 0;
+    if (!this.#batch || frames.length === 1)
+      for (let i = 0; i < frames.length; i++) this.#send(frames, pending, i, i + 1);
+    else if (this.#channel.encoding === "clone") this.#send(frames, pending, 0, frames.length);
+    else
+      for (let from = 0; from < frames.length;) {
+        // Up to three bytes a character: a frame that is full by this count is never over the limit.
+        let size = (frames[from] as string).length * 3;
+        let to = from + 1;
+        for (; to < frames.length; to++) {
+          size += (frames[to] as string).length * 3 + 1;
+          if (size > this.#maxFrame) break;
+        }
+        this.#send(frames, pending, from, to);
+        from = to;
+      }
+  }
+
+  /** Drops what was gathered; those who wait get the error. */
+  clear(error: unknown): void {
+    const pending = this.#pending;
+    this.#frames = [];
+    this.#pending = [];
+    this.#events = 0;
+    for (const each of pending) each?.reject(error);
+  }
+
+  #add(frame: unknown, pending: Pending | undefined): void {
+    this.#frames.push(frame);
+    this.#pending.push(pending);
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    queueMicrotask(() => this.flush());
+  }
+
+  #send(frames: unknown[], pending: (Pending | undefined)[], from: number, to: number): void {
+    const lone = to - from === 1;
+    try {
+      if (this.#channel.encoding === "json")
+        this.#channel.send(
+          lone ? frames[from] : `[${(from === 0 && to === frames.length ? frames : frames.slice(from, to)).join(",")}]`,
+        );
+      else this.#channel.send(lone ? frames[from] : frames.slice(from, to));
+    } catch (cause) {
+      if (!lone) {
+        // One of them cannot be cloned. Nothing was sent; sent one by one, only that one fails.
+        for (let i = from; i < to; i++) this.#send(frames, pending, i, i + 1);
+        return;
+      }
+      const { type, id } = frames[from] as EventEnvelope;
+      pending[from]?.reject(
+        new PayloadError(type, id, `The payload cannot be cloned: ${(cause as Error).message}`, { cause }),
+      );
+      return;
+    }
+    for (let i = from; i < to; i++) {
+      const each = pending[i];
+      if (each !== undefined) this.#sent(each);
+    }
+  }
+}

@@ -1,0 +1,165 @@
+import type { EventEnvelope } from "./envelope.ts";
+import { PubSubError } from "./errors.ts";
+import { Ring } from "./ring.ts";
+import { deadline } from "./timers.ts";
+
+/** A publish that has not settled. */
+class Entry {
+  readonly envelope: EventEnvelope;
+  readonly owner: object;
+  accepted = false;
+  settled = false;
+  readonly promise: Promise<void>;
+  resolve!: () => void;
+  reject!: (error: unknown) => void;
+
+  constructor(envelope: EventEnvelope, owner: object) {
+    this.envelope = envelope;
+    this.owner = owner;
+    this.promise = new Promise((resolve, reject) => {
+      this.resolve = resolve;
+      this.reject = reject;
+    });
+  }
+}
+
+/**
+ * Publishes of one core that have not settled: those that wait for the connection, and those that wait for the
+ * transport's word. What was accepted is looped back in the order of publishing, whatever order the answers came in.
+ */
+export class Outbound {
+  readonly #waiting = new Ring<Entry>();
+  readonly #flight = new Ring<Entry>();
+  readonly #pending = new Map<object, number>();
+  readonly #settling = new Set<{ readonly owner: object | undefined; readonly done: () => void }>();
+  readonly #loopBack: (envelope: EventEnvelope) => void;
+
+  constructor(loopBack: (envelope: EventEnvelope) => void) {
+    this.#loopBack = loopBack;
+  }
+
+  /** How many wait for the connection. */
+  get waiting(): number {
+    return this.#waiting.size;
+  }
+
+  /** Whether nothing is on its way that must be looped back first. */
+  get empty(): boolean {
+    return this.#flight.size === 0;
+  }
+
+  /** Keeps a publish until `sendWaiting`. */
+  wait(envelope: EventEnvelope, owner: object): Promise<void> {
+    const entry = this.#begin(envelope, owner);
+    this.#waiting.push(entry);
+    return entry.promise;
+  }
+
+  sendWaiting(send: (envelope: EventEnvelope, owner: object) => Promise<void>): void {
+    for (let entry = this.#waiting.shift(); entry !== undefined; entry = this.#waiting.shift()) {
+      const waited = entry;
+      if (waited.settled) continue;
+      send(waited.envelope, waited.owner).then(
+        () => this.#resolve(waited),
+        (error: unknown) => this.#reject(waited, error),
+      );
+    }
+  }
+
+  rejectWaiting(error: unknown): void {
+    for (let entry = this.#waiting.shift(); entry !== undefined; entry = this.#waiting.shift())
+      this.#reject(entry, error);
+  }
+
+  /** Follows a publish that the transport has taken; where `loop` is set, its turn to be looped back comes first. */
+  follow(envelope: EventEnvelope, owner: object, accepted: Promise<void>, loop: boolean): Promise<void> {
+    const entry = this.#begin(envelope, owner);
+    if (loop) this.#flight.push(entry);
+    accepted.then(
+      () => {
+        entry.accepted = true;
+        if (loop) this.#advance();
+        else this.#resolve(entry);
+      },
+      (error: unknown) => {
+        this.#reject(entry, error);
+        if (loop) this.#advance();
+      },
+    );
+    return entry.promise;
+  }
+
+  rejectAll(error: unknown): void {
+    for (let i = 0; i < this.#flight.size; i++) this.#reject(this.#flight.at(i) as Entry, error);
+    this.#flight.clear();
+  }
+
+  /** Resolves when the owner's (or everyone's) publishes have settled; after `timeout` ms the rest is rejected. */
+  settle(owner: object | undefined, timeout: number): Promise<void> {
+    if (this.#count(owner) === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      const settling = {
+        owner,
+        done: () => {
+          stop();
+          this.#settling.delete(settling);
+          resolve();
+        },
+      };
+      const stop = deadline(timeout, () => {
+        const error = new PubSubError(
+          "CLOSED",
+          `Closed before the far end answered (waited ${timeout} ms); the event may have been delivered.`,
+        );
+        for (const ring of [this.#waiting, this.#flight])
+          for (let i = 0; i < ring.size; i++) {
+            const entry = ring.at(i) as Entry;
+            if (owner === undefined || entry.owner === owner) this.#reject(entry, error);
+          }
+        this.#advance();
+        settling.done();
+      });
+      this.#settling.add(settling);
+    });
+  }
+
+  #begin(envelope: EventEnvelope, owner: object): Entry {
+    this.#pending.set(owner, (this.#pending.get(owner) ?? 0) + 1);
+    return new Entry(envelope, owner);
+  }
+
+  #advance(): void {
+    for (let entry = this.#flight.at(0); entry !== undefined; entry = this.#flight.at(0)) {
+      if (!entry.settled && !entry.accepted) return;
+      this.#flight.shift();
+      if (entry.settled) continue;
+      this.#loopBack(entry.envelope);
+      this.#resolve(entry);
+    }
+  }
+
+  #resolve(entry: Entry): void {
+    if (!this.#end(entry)) return;
+    entry.resolve();
+  }
+
+  #reject(entry: Entry, error: unknown): void {
+    if (!this.#end(entry)) return;
+    entry.reject(error);
+  }
+
+  #end(entry: Entry): boolean {
+    if (entry.settled) return false;
+    entry.settled = true;
+    const left = (this.#pending.get(entry.owner) ?? 1) - 1;
+    if (left === 0) this.#pending.delete(entry.owner);
+    else this.#pending.set(entry.owner, left);
+    if (this.#settling.size > 0)
+      for (const settling of [...this.#settling]) if (this.#count(settling.owner) === 0) settling.done();
+    return true;
+  }
+
+  #count(owner: object | undefined): number {
+    return owner === undefined ? this.#pending.size : (this.#pending.get(owner) ?? 0);
+  }
+}

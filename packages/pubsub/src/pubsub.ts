@@ -1,0 +1,413 @@
+import { coreOf } from "./core.ts";
+import type { Core, Sink } from "./core.ts";
+import type { EventEnvelope, PubSubEventMap, TypedEventTarget } from "./envelope.ts";
+import { PayloadError, PubSubError, report } from "./errors.ts";
+import { LocalCore, PlainCore } from "./local-core.ts";
+import { checkBuffer, gapError, Queue } from "./queue.ts";
+import type { BufferOptions, OnGap, QueueSettings } from "./queue.ts";
+import { forget, subscriptionOf } from "./subscription.ts";
+import type { PendingSubscription, Subscription } from "./subscription.ts";
+import { checkId, checkPattern, checkType } from "./topic.ts";
+import type { Gap, Status } from "./transport.ts";
+import type { EnvelopeFor, EventTypes, ValidPattern } from "./types.ts";
+
+/** Options of `createPubSub`. */
+export interface PubSubOptions {
+  /**
+   * Where the events go: an event target of this library, or any `EventTarget`. Default: in process. Closing the
+   * PubSub does not close the target, which several may share.
+   */
+  readonly eventTarget?: TypedEventTarget | EventTarget;
+  /**
+   * Told of every error that no call throws: a listener that threw, a failed `subscribe` (its promise still rejects, but
+   * is marked handled), a loss that `on` met without `onGap`. Without it they are reported as uncaught.
+   */
+  readonly onError?: (error: unknown) => void;
+  /** The `onGap` of every subscription that has none of its own. */
+  readonly onGap?: OnGap;
+  /** Aborting ends everything at once: buffers are discarded. */
+  readonly signal?: AbortSignal;
+  /** The buffer of every subscription that has none of its own. Default: 16,384 events, overflow `'error'`. */
+  readonly buffer?: BufferOptions;
+  /** Milliseconds that `close()` waits for publishes in flight. Default 5,000. */
+  readonly closeTimeout?: number;
+}
+
+/** Options of `on`. */
+export interface ListenOptions {
+  /** Aborting stops; before the subscription is live, the promise rejects with the signal's reason. */
+  readonly signal?: AbortSignal;
+  /** Called at each loss. Without it (here or on the PubSub), `on` goes on and reports to `onError`; iterators throw. */
+  readonly onGap?: OnGap;
+  /** Subscribers of the same group share the events. `UNSUPPORTED` where the target has no groups. */
+  readonly group?: string;
+  /** Whether to receive what this event target itself published. Default true. */
+  readonly own?: boolean;
+}
+
+/** Options of `subscribe`. */
+export interface SubscribeOptions extends ListenOptions {
+  /** Default: that of the PubSub. */
+  readonly buffer?: BufferOptions;
+}
+
+/** A listener of `on`. What it throws, or rejects with, goes to `onError` and stops no other listener. */
+export type Listener<T extends EventEnvelope = EventEnvelope> = (envelope: T) => void | Promise<void>;
+
+/**
+ * Typed publish and subscribe over one event target.
+ *
+ * After `await subscribe()`, every event whose `publish` resolved afterwards is delivered, or its loss is reported to
+ * that subscription, as far as the target's manifest says.
+ */
+export interface PubSub<TMap extends object = PubSubEventMap> extends AsyncDisposable {
+  /** Where the event target stands; `closed` once this PubSub is. */
+  readonly status: Status;
+  /** Calls back on every change of status; returns a function that stops it. */
+  onStatus(listener: (status: Status, cause: unknown) => void): () => void;
+  /**
+   * Publishes one event. Resolves when it was accepted, as the target's `supports.publishAck` says. Do not change the
+   * payload afterwards.
+   *
+   * @throws InvalidTopicError, PayloadError, PubSubError (`CLOSED`, `NOT_READY`, `INTERRUPTED`, `DISCONNECTED`,
+   * `TIMEOUT`, `OVERFLOW`, `REFUSED`), all as rejections.
+   * @example
+   * await pubsub.publish("session.status", "proj_123", { status: "busy" });
+   */
+  publish<K extends EventTypes<TMap>>(type: K, id: string, payload: TMap[K]): Promise<void>;
+  /**
+   * Listens from this moment on; resolves with the live subscription. Without an id: to every id.
+   *
+   * @throws InvalidTopicError, PubSubError (`CLOSED`, `UNSUPPORTED`, `NOT_READY`, `TIMEOUT`, `REFUSED`,
+   * `DISCONNECTED`), the signal's reason; all as rejections, or from the first `next()` when iterated directly.
+   * @example
+   * for await (const { id, payload } of pubsub.subscribe("session.*")) console.log(id, payload);
+   */
+  subscribe<P extends EventTypes<TMap> | (string & {})>(
+    type: ValidPattern<TMap, P>,
+    options?: SubscribeOptions,
+  ): PendingSubscription<EnvelopeFor<TMap, P>>;
+  subscribe<P extends EventTypes<TMap> | (string & {})>(
+    type: ValidPattern<TMap, P>,
+    id: string | undefined,
+    options?: SubscribeOptions,
+  ): PendingSubscription<EnvelopeFor<TMap, P>>;
+  /**
+   * Calls the listener for each event, until the returned function is called. Resolves when live. Errors as `subscribe`.
+   *
+   * @example
+   * const stop = await pubsub.on("session.*", ({ type, id }) => console.log(type, id));
+   * stop();
+   */
+  on<P extends EventTypes<TMap> | (string & {})>(
+    type: ValidPattern<TMap, P>,
+    listener: Listener<EnvelopeFor<TMap, P>>,
+    options?: ListenOptions,
+  ): Promise<() => void>;
+  on<P extends EventTypes<TMap> | (string & {})>(
+    type: ValidPattern<TMap, P>,
+    id: string | undefined,
+    listener: Listener<EnvelopeFor<TMap, P>>,
+    options?: ListenOptions,
+  ): Promise<() => void>;
+  /**
+   * New publishes reject with `CLOSED`, those in flight settle within `closeTimeout`, iterators drain and are done.
+   * Idempotent. The event target stays open.
+   */
+  close(): Promise<void>;
+}
+
+/**
+ * Makes a PubSub, in process or over an event target.
+ *
+ * @throws PubSubError `INVALID_OPTION`
+ * @example
+ * const pubsub = createPubSub<{ "session.status": { status: "idle" | "busy" } }>();
+ * const events = await pubsub.subscribe("session.status", "proj_123");
+ * await pubsub.publish("session.status", "proj_123", { status: "busy" });
+ * const { value } = await events.next(); // { type, id, payload: { status: "busy" } }
+ */
+export function createPubSub<TMap extends object = PubSubEventMap>(options: PubSubOptions = {}): PubSub<TMap> {
+  return new PubSubOverCore(options) as unknown as PubSub<TMap>;
+}
+
+/** A listener as the core sees it. */
+class ListenerSink implements Sink {
+  active = false;
+  order = 0;
+  readonly type: string;
+  readonly id: string | undefined;
+  readonly group: string | undefined;
+  readonly own: boolean;
+  readonly owner: PubSubOverCore;
+  readonly #listener: Listener;
+  readonly #onGap: OnGap | undefined;
+  /** Undoes what the signal holds. */
+  released: (() => void) | undefined;
+
+  constructor(type: string, id: string | undefined, listener: Listener, options: ListenOptions, owner: PubSubOverCore) {
+    this.type = type;
+    this.id = id;
+    this.group = options.group;
+    this.own = options.own ?? true;
+    this.owner = owner;
+    this.#listener = listener;
+    this.#onGap = options.onGap ?? owner.options.onGap;
+  }
+
+  deliver(envelope: EventEnvelope): void {
+    try {
+      const result = this.#listener(envelope) as Promise<void> | undefined;
+      if (typeof result?.then === "function") result.then(undefined, (error: unknown) => this.#report(error));
+    } catch (error) {
+      this.#report(error);
+    }
+  }
+
+  gap(gap: Gap): void {
+    if (this.#onGap === "ignore") return;
+    if (this.#onGap === undefined) return this.#report(gapError(gap));
+    try {
+      this.#onGap(gap);
+    } catch (error) {
+      this.#report(error);
+    }
+  }
+
+  fail(error: unknown): void {
+    this.stop();
+    this.#report(error);
+  }
+
+  end(): void {
+    this.stop();
+  }
+
+  stop(): void {
+    this.owner.core.unsubscribe(this);
+    this.released?.();
+    this.released = undefined;
+  }
+
+  #report(error: unknown): void {
+    report(error, this.owner.options.onError);
+  }
+}
+
+/** The one implementation; generic typing is the interface's. */
+class PubSubOverCore {
+  readonly core: Core;
+  readonly options: PubSubOptions;
+  readonly #settings: QueueSettings;
+  readonly #statusListeners = new Set<(status: Status, cause: unknown) => void>();
+  #closing: Promise<void> | undefined;
+  #checkedType: string | undefined;
+
+  constructor(options: PubSubOptions) {
+    this.options = options;
+    const { eventTarget, onGap, onError, signal } = options;
+    this.#settings = { ...checkBuffer(options.buffer ?? {}), onGap: checkGap(onGap), onError };
+    checkTimeout("closeTimeout", options.closeTimeout);
+    this.core =
+      eventTarget === undefined
+        ? new LocalCore()
+        : ((eventTarget as { [coreOf]?: Core })[coreOf] ?? new PlainCore(checkTarget(eventTarget), onError));
+    if (signal?.aborted === true) this.#abort();
+    else signal?.addEventListener("abort", () => this.#abort(), { once: true });
+  }
+
+  get status(): Status {
+    return this.#closing === undefined ? this.core.status : "closed";
+  }
+
+  onStatus(listener: (status: Status, cause: unknown) => void): () => void {
+    // Its own function each time: the same listener may be given twice.
+    const call = (status: Status, cause: unknown): void => listener(status, cause);
+    const stop = this.core.onStatus(call);
+    this.#statusListeners.add(call);
+    return () => {
+      stop();
+      this.#statusListeners.delete(call);
+    };
+  }
+
+  publish(type: string, id: string, payload: unknown): Promise<void> {
+    try {
+      // Most publishers repeat a type; a string that is the same object costs nothing to compare.
+      if (type !== this.#checkedType) {
+        checkType(type);
+        this.#checkedType = type;
+      }
+      if (typeof id !== "string" || id.length > 341) checkId(id);
+      if (payload === undefined)
+        throw new PayloadError(type, id, "undefined cannot be published, because JSON cannot carry it; use null");
+      if (this.#closing !== undefined) throw closed("publish");
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    return this.core.publish({ type, id, payload }, this);
+  }
+
+  subscribe(type: string, a?: string | SubscribeOptions, b?: SubscribeOptions): PendingSubscription {
+    const id = typeof a === "object" ? undefined : a;
+    const options = (typeof a === "object" ? a : b) ?? {};
+    let settings = this.#settings;
+    let problem: unknown;
+    try {
+      if (options.buffer !== undefined || options.onGap !== undefined)
+        settings = {
+          ...(options.buffer === undefined ? settings : checkBuffer({ ...this.options.buffer, ...options.buffer })),
+          onGap: checkGap(options.onGap) ?? settings.onGap,
+          onError: settings.onError,
+        };
+    } catch (error) {
+      problem = error;
+    }
+    const queue = new Queue({ type, id, group: options.group }, settings, options.own ?? true, this);
+    this.#bind(queue, options.signal);
+    // Nothing that the queue or the signal holds may refer to the Subscription, else an abandoned one is never
+    // collected. Closures of one function share their variables, hence #bind.
+    const subscription = subscriptionOf(queue);
+    const live = this.#attach(queue, options.signal, problem).then(
+      () => subscription,
+      (error: unknown) => {
+        queue.fail(error);
+        throw error;
+      },
+    );
+    return this.#pending(live, subscription);
+  }
+
+  #bind(queue: Queue, signal: AbortSignal | undefined): void {
+    const abort = signal && ((): void => queue.discard());
+    queue.release = () => {
+      forget(queue);
+      this.core.unsubscribe(queue);
+      if (abort !== undefined) signal?.removeEventListener("abort", abort);
+    };
+    if (abort !== undefined) signal?.addEventListener("abort", abort, { once: true });
+  }
+
+  on(
+    type: string,
+    a: string | Listener | undefined,
+    b?: Listener | ListenOptions,
+    c?: ListenOptions,
+  ): Promise<() => void> {
+    const id = typeof a === "function" ? undefined : a;
+    const listener = (typeof a === "function" ? a : b) as Listener;
+    const options = ((typeof a === "function" ? b : c) as ListenOptions | undefined) ?? {};
+    let problem: unknown;
+    if (typeof listener !== "function")
+      problem = new PubSubError("INVALID_OPTION", `on(type, id?, listener) needs a function, not ${typeof listener}.`);
+    const sink = new ListenerSink(type, id, listener, options, this);
+    const stop = (): void => sink.stop();
+    const { signal } = options;
+    const live = this.#attach(sink, signal, problem).then(
+      () => stop,
+      (error: unknown) => {
+        sink.stop();
+        throw error;
+      },
+    );
+    if (signal !== undefined) {
+      signal.addEventListener("abort", stop, { once: true });
+      sink.released = () => signal.removeEventListener("abort", stop);
+    }
+    return this.#handled(live);
+  }
+
+  close(): Promise<void> {
+    return (this.#closing ??= this.#close(this.options.closeTimeout ?? 5000));
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #close(timeout: number): Promise<void> {
+    // The status is told first: `#closing` is set once this function first waits.
+    await undefined;
+    for (const listener of this.#statusListeners) listener("closed", undefined);
+    await this.core.settle(this, timeout);
+    this.#endAll((sink) => sink.end());
+  }
+
+  #abort(): void {
+    this.#closing ??= Promise.resolve();
+    this.#endAll((sink) => (sink instanceof Queue ? sink.discard() : sink.end()));
+    void this.core.settle(this, 0);
+  }
+
+  #endAll(end: (sink: Sink) => void): void {
+    for (const sink of [...this.core.sinks()]) {
+      if (sink.owner !== this) continue;
+      this.core.unsubscribe(sink);
+      end(sink);
+    }
+  }
+
+  /** Checks, attaches, and waits until live or aborted. */
+  #attach(sink: Sink, signal: AbortSignal | undefined, problem: unknown): Promise<void> {
+    let live: Promise<void> | undefined;
+    try {
+      if (problem !== undefined) throw problem;
+      signal?.throwIfAborted();
+      checkPattern(sink.type);
+      if (sink.id !== undefined) checkId(sink.id);
+      if (this.#closing !== undefined) throw closed("subscribe");
+      live = this.core.subscribe(sink);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    if (live === undefined) return Promise.resolve();
+    if (signal === undefined) return live;
+    return new Promise((resolve, reject) => {
+      const abort = (): void => reject(signal.reason);
+      signal.addEventListener("abort", abort, { once: true });
+      live.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
+    });
+  }
+
+  #pending(live: Promise<Subscription>, subscription: Subscription): PendingSubscription {
+    const pending = this.#handled(live) as PendingSubscription;
+    pending[Symbol.asyncIterator] = () => {
+      live.catch(ignore);
+      return subscription;
+    };
+    return pending;
+  }
+
+  /** With an `onError`, a failure goes there and the promise counts as handled; it still rejects for those who wait. */
+  #handled<T>(promise: Promise<T>): Promise<T> {
+    const { onError } = this.options;
+    if (onError !== undefined) promise.catch((error: unknown) => report(error, onError));
+    return promise;
+  }
+}
+
+function ignore(): void {}
+
+function closed(what: string): PubSubError {
+  return new PubSubError("CLOSED", `Cannot ${what}: this PubSub was closed. Make a new one with createPubSub().`);
+}
+
+function checkGap(onGap: OnGap | undefined): OnGap | undefined {
+  if (onGap === undefined || onGap === "ignore" || typeof onGap === "function") return onGap;
+  throw new PubSubError("INVALID_OPTION", `onGap must be a function or 'ignore', not ${String(onGap)}.`);
+}
+
+function checkTimeout(name: string, value: number | undefined): void {
+  if (value !== undefined && !(value >= 0))
+    throw new PubSubError("INVALID_OPTION", `${name} must be a number of milliseconds, not ${value}.`);
+}
+
+function checkTarget(target: unknown): EventTarget {
+  const candidate = target as Partial<EventTarget> | null;
+  if (typeof candidate?.addEventListener === "function" && typeof candidate.dispatchEvent === "function")
+    return target as EventTarget;
+  throw new PubSubError(
+    "INVALID_OPTION",
+    "eventTarget must be an EventTarget, or what one of the create…EventTarget functions returned.",
+  );
+}
