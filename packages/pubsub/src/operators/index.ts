@@ -1,0 +1,10 @@
+export { batch } from "./batch.ts";
+export type { BatchOptions } from "./batch.ts";
+export type { Clock } from "./clock.ts";
+export { filter } from "./filter.ts";
+export type { Consumer, Operator, Pipeline } from "./fuse.ts";
+export { map } from "./map.ts";
+export { pipe } from "./pipe.ts";
+export { reduce } from "./reduce.ts";
+export { take } from "./take.ts";
+export { toArray } from "./toArray.ts";
