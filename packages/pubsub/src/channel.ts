@@ -14,7 +14,10 @@ export interface Channel {
   readonly heartbeat: number;
   /** Bytes that were sent and have not left this process; 0 where nobody can know. */
   readonly buffered: number;
-  /** Starts delivery to the receiver; called once. Frames that arrived before must not be lost. */
+  /**
+   * Starts delivery to the receiver; called once. Frames that arrived before must not be lost, and none is delivered
+   * before this returns.
+   */
   open(receiver: ChannelReceiver): void;
   /**
    * Sends one frame. Throws only where a value cannot be cloned, and then has sent nothing of it. Once the channel is

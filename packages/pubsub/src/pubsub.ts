@@ -7,7 +7,7 @@ import { checkBuffer, gapError, Queue } from "./queue.ts";
 import type { BufferOptions, OnGap, QueueSettings } from "./queue.ts";
 import { forget, subscriptionOf } from "./subscription.ts";
 import type { PendingSubscription, Subscription } from "./subscription.ts";
-import { checkId, checkPattern, checkType } from "./topic.ts";
+import { checkFilter, checkId, checkType } from "./topic.ts";
 import type { Gap, Status } from "./transport.ts";
 import type { EnvelopeFor, EventTypes, ValidPattern } from "./types.ts";
 
@@ -353,8 +353,7 @@ class PubSubOverCore {
     try {
       if (problem !== undefined) throw problem;
       signal?.throwIfAborted();
-      checkPattern(sink.type);
-      if (sink.id !== undefined) checkId(sink.id);
+      checkFilter(sink);
       if (this.#closing !== undefined) throw closed("subscribe");
       live = this.core.subscribe(sink);
     } catch (error) {

@@ -85,6 +85,12 @@ export function checkId(id: string): void {
     );
 }
 
+/** @throws InvalidTopicError unless the filter can be subscribed to. */
+export function checkFilter(filter: Filter): void {
+  checkPattern(filter.type);
+  if (filter.id !== undefined) checkId(filter.id);
+}
+
 /** Whether the type of a filter is a pattern rather than one type. */
 export function isPattern(type: string): boolean {
   return type.includes("*");

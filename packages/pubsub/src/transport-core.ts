@@ -232,20 +232,23 @@ export class TransportCore implements Core, Receiver {
   #notLive(state: FilterState): PubSubError {
     const topic = formatTopic(state.filter.type, state.filter.id);
     const waited = `within ${this.#options.subscribeTimeout} ms`;
-    if (this.#status === "interrupted")
+    if (!this.#linkUp) {
+      const state = this.#status === "interrupted" ? "is interrupted and has not come back" : "is not open yet";
       return new PubSubError(
         "TIMEOUT",
-        `${topic} was not subscribed ${waited}: the connection is interrupted and has not come back.`,
+        `${topic} was not subscribed ${waited}: the connection ${state}${this.#problem()}.`,
       );
-    if (this.#status !== "ready")
-      return new PubSubError(
-        "TIMEOUT",
-        `${topic} was not subscribed ${waited}: the connection is not open yet. Check the address, or raise subscribeTimeout.`,
-      );
+    }
     return new PubSubError(
       "TIMEOUT",
       `The far end did not acknowledge the subscription to ${topic} ${waited}. Likely it does not speak the link protocol (then use { plain: true } on this side), is frozen, or is overloaded.`,
     );
+  }
+
+  /** What the transport says is wrong, for the end of a sentence. */
+  #problem(): string {
+    const { problem } = this.#transport;
+    return problem === undefined ? "" : `: ${problem}`;
   }
 
   /** Brings what the far end has to what is wanted here, one step after the other, until they agree. */
@@ -375,7 +378,7 @@ export class TransportCore implements Core, Receiver {
       () =>
         new PubSubError(
           "NOT_READY",
-          `The connection did not become ready within ${connectTimeout} ms. Check that the other side runs and speaks the same protocol, or raise connectTimeout.`,
+          `The connection did not become ready within ${connectTimeout} ms${this.#problem()}. Check that the other side runs and speaks the same protocol, or raise connectTimeout.`,
         ),
       connectTimeout,
     );

@@ -14,10 +14,16 @@ import type { EventEnvelope } from "./envelope.ts";
 export { defineEventTarget } from "./event-target.ts";
 export type { AlkEventTarget, EventTargetOptions } from "./event-target.ts";
 export type { Channel, ChannelReceiver } from "./channel.ts";
-export { connectLink } from "./link/link.ts";
+export { connectLink, LINKED } from "./link/link.ts";
 export type { Link, LinkOptions } from "./link/link.ts";
+// What a hub is built of, beside the two contracts.
+export { Session } from "./link/session.ts";
+export type { SessionOptions, SessionOwner } from "./link/session.ts";
+export { Outgoing } from "./link/output.ts";
+export { Matcher } from "./matcher.ts";
+export type { Entry } from "./matcher.ts";
 export { isEnvelope, parseEnvelope } from "./envelope.ts";
-export { filterKey, isPattern, matchesFilter, matchesType } from "./topic.ts";
+export { checkFilter, filterKey, isPattern, matchesFilter, matchesType } from "./topic.ts";
 
 /** What a subscription asks for. Type and id must both match. */
 export interface Filter {
@@ -120,6 +126,8 @@ export interface Receiver {
 export interface Transport {
   /** Read often; it may become more precise once open (links learn from the far end whether it echoes). */
   readonly supports: Supports;
+  /** Why it is not ready, in a few words (the last connection's error); part of the messages of time-outs. */
+  readonly problem?: string | undefined;
   /**
    * Makes the transport ready, once. A rejection is forgotten: the next use calls `open` again. The signal is aborted
    * when the core no longer waits (time-out, close); whatever was begun is then undone.

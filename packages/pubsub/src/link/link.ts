@@ -3,7 +3,7 @@ import type { EventEnvelope } from "../envelope.ts";
 import { PubSubError } from "../errors.ts";
 import { Matcher } from "../matcher.ts";
 import type { Entry } from "../matcher.ts";
-import { checkId, checkPattern, filterKey } from "../topic.ts";
+import { checkFilter, filterKey } from "../topic.ts";
 import type { Filter, Receiver, Supports, Transport } from "../transport.ts";
 import { Outgoing } from "./output.ts";
 import { Session } from "./session.ts";
@@ -184,7 +184,7 @@ class ChannelLink implements Link {
   readonly #owner: SessionOwner = {
     welcomed: (welcome) => {
       this.#up = true;
-      if (this.#options.plain !== true) this.#supports = { ...this.#supports, echo:  welcome.echo };
+      if (this.#options.plain !== true) this.#supports = { ...this.#supports, echo: welcome.echo };
       this.onWelcomed?.();
       const opening = this.#opening;
       this.#opening = undefined;
@@ -235,8 +235,7 @@ class ChannelLink implements Link {
   /** @throws InvalidTopicError, PubSubError: they refuse */
   #admit(ref: number, filter: Filter): void {
     const { maxFilters = 16_384 } = this.#options;
-    checkPattern(filter.type);
-    if (filter.id !== undefined) checkId(filter.id);
+    checkFilter(filter);
     if (filter.group !== undefined)
       throw new PubSubError("UNSUPPORTED", "Groups need a hub or a broker; this link has two ends.");
     if (this.#farByRef.has(ref)) throw new PubSubError("REFUSED", `The reference ${ref} is in use.`);

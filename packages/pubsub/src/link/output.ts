@@ -35,6 +35,9 @@ function encode(envelope: EventEnvelope): string {
   return json;
 }
 
+/** Envelopes that are gathered at most before they are sent. */
+const MAX_GATHERED = 1000;
+
 interface Pending {
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
@@ -95,7 +98,6 @@ export class Output {
   }
 
   flush(): void {
-    this.#scheduled = false;
     const frames = this.#frames;
     if (frames.length === 0) return;
     const pending = this.#pending;
@@ -131,9 +133,14 @@ export class Output {
   #add(frame: unknown, pending: Pending | undefined): void {
     this.#frames.push(frame);
     this.#pending.push(pending);
+    // A burst in one task is sent on the way, so that what waits here stays small and the channel's count tells.
+    if (this.#frames.length >= MAX_GATHERED) return this.flush();
     if (this.#scheduled) return;
     this.#scheduled = true;
-    queueMicrotask(() => this.flush());
+    queueMicrotask(() => {
+      this.#scheduled = false;
+      this.flush();
+    });
   }
 
   #send(frames: unknown[], pending: (Pending | undefined)[], from: number, to: number): void {

@@ -260,7 +260,7 @@ export class Session {
         return this.close("VERSION", `This side speaks the versions ${VERSIONS.join(", ")} of the link protocol.`);
       const before = this.#peerNonce;
       this.#peerNonce = hello.nonce;
-      this.#output.peer(hello.limits?.frame,  hello.batch);
+      this.#output.peer(hello.limits?.frame, hello.batch);
       if (before !== undefined && before !== hello.nonce) this.#restart();
       const { echo } = this.#options;
       this.#send("$welcome", {

@@ -1,0 +1,135 @@
+import { createServer } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import type { Duplex } from "node:stream";
+import { PubSubError } from "@alkdev/pubsub";
+import { webSocketChannel } from "@alkdev/pubsub/event-target-websocket";
+import { WebSocketServer } from "ws";
+import { createHub } from "./hub.ts";
+import type { Hub, HubOptions } from "./hub.ts";
+
+/** Options of `createHubServer`; those of the hub apply where no `hub` is given. */
+export interface HubServerOptions extends HubOptions {
+  /** The hub that the sockets join. Default: a new one, closed with the server. */
+  readonly hub?: Hub;
+  /** 0 takes a free one. Default 8080. */
+  readonly port?: number;
+  /** The address to listen on. Default 127.0.0.1: whoever can reach the port can publish. */
+  readonly host?: string;
+  /**
+   * Host names, beside those of loopback, under which the server may be reached, and from whose pages (`Origin`) it
+   * accepts sockets. Any page in a browser can reach a local port, so everything else is refused with 403.
+   */
+  readonly allowedHosts?: readonly string[];
+}
+
+/** A hub that listens for WebSockets. */
+export interface HubServer extends AsyncDisposable {
+  readonly hub: Hub;
+  /** Where clients connect: `ws://127.0.0.1:8080`. */
+  readonly url: string;
+  readonly port: number;
+  /** Says goodbye to every link and stops listening. Idempotent. */
+  close(): Promise<void>;
+}
+
+/** A frame up to this many times the limit is read, counted as malformed and survived; a larger one ends its link. */
+const HARD_LIMIT = 4;
+
+/**
+ * Listens for WebSockets, at any path, and joins them to a hub. `GET /status` answers with the hub's figures as JSON.
+ *
+ * @throws the error of `listen` (`EADDRINUSE`, `EACCES`) as a rejection
+ * @example
+ * await using server = await createHubServer({ port: 8080 });
+ * console.log(`listening on ${server.url}`);
+ */
+export async function createHubServer(options: HubServerOptions = {}): Promise<HubServer> {
+  const { host = "127.0.0.1", port = 8080, allowedHosts = [], limits } = options;
+  const hub = options.hub ?? createHub(options);
+  const allowed = new Set(["localhost", "127.0.0.1", "[::1]", host, ...allowedHosts].map((name) => name.toLowerCase()));
+  const frame = limits?.frame ?? 1024 * 1024;
+  const sockets = new WebSocketServer({
+    noServer: true,
+    clientTracking: false,
+    perMessageDeflate: false,
+    maxPayload: frame * HARD_LIMIT,
+  });
+  const server = createServer((request, response) => respond(request, response));
+  server.on("upgrade", (request, socket, head) => {
+    const refusal = foreign(request, allowed);
+    if (refusal !== undefined) return refuse(socket, 403, refusal);
+    sockets.handleUpgrade(request, socket, head, (webSocket) => {
+      // A frame over the hard limit or broken framing is an error of the socket, which then closes: one link's end.
+      webSocket.on("error", (error) => options.onError?.(error, undefined));
+      try {
+        hub.connect(webSocketChannel(webSocket));
+      } catch (error) {
+        webSocket.close(1013, error instanceof PubSubError ? error.code : "ERROR");
+      }
+    });
+  });
+
+  function respond(request: IncomingMessage, response: ServerResponse): void {
+    const refusal = foreign(request, allowed);
+    if (refusal !== undefined) return answer(response, 403, { error: refusal });
+    const { pathname } = new URL(request.url ?? "/", "http://hub");
+    if (pathname === "/status") return answer(response, 200, hub.status());
+    if (pathname === "/") return answer(response, 200, { hub: "@alkdev/hub", webSocket: address(), status: "/status" });
+    answer(response, 404, { error: "Not found. Connect a WebSocket, or GET /status." });
+  }
+
+  function address(): string {
+    const { port: actual } = server.address() as AddressInfo;
+    return `ws://${host.includes(":") ? `[${host}]` : host}:${actual}`;
+  }
+
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(port, host, () => {
+      server.off("error", reject);
+      resolve();
+    });
+  });
+  const url = address();
+  let closing: Promise<void> | undefined;
+  const close = (): Promise<void> =>
+    (closing ??= (async () => {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      if (options.hub === undefined) await hub.close();
+      sockets.close();
+      server.closeAllConnections();
+      await closed;
+    })());
+  return { hub, url, port: (server.address() as AddressInfo).port, close, [Symbol.asyncDispose]: close };
+}
+
+/** Why a request is refused: its Host or Origin is none of ours. Clients that are no browsers send no Origin. */
+function foreign(request: IncomingMessage, allowed: ReadonlySet<string>): string | undefined {
+  const { host = "", origin } = request.headers;
+  if (!allowed.has(nameOf(`http://${host}`)))
+    return `The host ${JSON.stringify(host)} is not one of this hub's. Start it with --allow-host to add it.`;
+  if (origin !== undefined && !allowed.has(nameOf(origin)))
+    return `Pages from ${JSON.stringify(origin)} may not use this hub. Start it with --allow-host to add their host.`;
+  return undefined;
+}
+
+function nameOf(url: string): string {
+  try {
+    return new URL(url).hostname.toLowerCase();
+  } catch {
+    return "";
+  }
+}
+
+function answer(response: ServerResponse, status: number, body: unknown): void {
+  response.writeHead(status, { "content-type": "application/json; charset=utf-8", "cache-control": "no-store" });
+  response.end(`${JSON.stringify(body, undefined, 2)}\n`);
+}
+
+function refuse(socket: Duplex, status: number, message: string): void {
+  const body = `${JSON.stringify({ error: message })}\n`;
+  socket.end(
+    `HTTP/1.1 ${status} Forbidden\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+  );
+}
