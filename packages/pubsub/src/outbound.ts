@@ -30,6 +30,8 @@ class Entry {
 export class Outbound {
   readonly #waiting = new Ring<Entry>();
   readonly #flight = new Ring<Entry>();
+  /** On their way where the far end echoes: no order to keep. */
+  readonly #unlooped = new Set<Entry>();
   readonly #pending = new Map<object, number>();
   readonly #settling = new Set<{ readonly owner: object | undefined; readonly done: () => void }>();
   readonly #loopBack: (envelope: EventEnvelope) => void;
@@ -75,6 +77,7 @@ export class Outbound {
   follow(envelope: EventEnvelope, owner: object, accepted: Promise<void>, loop: boolean): Promise<void> {
     const entry = this.#begin(envelope, owner);
     if (loop) this.#flight.push(entry);
+    else this.#unlooped.add(entry);
     accepted.then(
       () => {
         entry.accepted = true;
@@ -92,6 +95,7 @@ export class Outbound {
   rejectAll(error: unknown): void {
     for (let i = 0; i < this.#flight.size; i++) this.#reject(this.#flight.at(i) as Entry, error);
     this.#flight.clear();
+    for (const entry of [...this.#unlooped]) this.#reject(entry, error);
   }
 
   /** Resolves when the owner's (or everyone's) publishes have settled; after `timeout` ms the rest is rejected. */
@@ -116,6 +120,8 @@ export class Outbound {
             const entry = ring.at(i) as Entry;
             if (owner === undefined || entry.owner === owner) this.#reject(entry, error);
           }
+        for (const entry of [...this.#unlooped])
+          if (owner === undefined || entry.owner === owner) this.#reject(entry, error);
         this.#advance();
         settling.done();
       });
@@ -151,6 +157,7 @@ export class Outbound {
   #end(entry: Entry): boolean {
     if (entry.settled) return false;
     entry.settled = true;
+    this.#unlooped.delete(entry);
     const left = (this.#pending.get(entry.owner) ?? 1) - 1;
     if (left === 0) this.#pending.delete(entry.owner);
     else this.#pending.set(entry.owner, left);

@@ -291,7 +291,9 @@ export class TransportCore implements Core, Receiver {
           () => this.#notLive(state),
         );
         // Cut off in the middle: if the far end turns out to have kept its subscriptions, this one may be among them.
-        state.phase = epoch === this.#epoch ? "idle" : "live";
+        // Back already, and wanted again: what was kept is not known here any more, so ask anew.
+        if (epoch === this.#epoch || (this.#linkUp && state.sinks.size > 0)) state.phase = "idle";
+        else state.phase = "live";
         if (problem !== undefined && epoch === this.#epoch) this.#report(problem.error);
       }
     }
