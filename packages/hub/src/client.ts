@@ -150,5 +150,5 @@ async function defaultWebSocket(): Promise<new (url: string) => WebSocketLike> {
   if (host.process?.versions?.node === undefined && host.WebSocket !== undefined) return host.WebSocket;
   // ws in Node: it says why a connection failed, and Node 20 has no WebSocket of its own.
   const { WebSocket } = await import("ws");
-  return WebSocket as unknown as new (url: string) => WebSocketLike;
+  return WebSocket;
 }

@@ -1,4 +1,4 @@
-import { PubSubError } from "./errors.ts";
+import { excerpt, PubSubError } from "./errors.ts";
 import { typeProblem } from "./topic.ts";
 
 /**
@@ -51,6 +51,8 @@ export interface TypedEventTarget<TEvent extends TypedEvent = TypedEvent> {
   dispatchEvent(event: TEvent): boolean;
 }
 
+export { excerpt };
+
 /** Whether the value has the members of an envelope. Says nothing of whether its type may be published. */
 export function isEnvelope(value: unknown): value is EventEnvelope {
   return (
@@ -77,7 +79,7 @@ export function parseEnvelope(data: unknown): EventEnvelope {
     throw new PubSubError("MALFORMED", `Not an envelope: ${excerpt(value)}. Send { type, id, payload }.`);
   const problem = typeProblem(value.type);
   if (problem !== undefined)
-    throw new PubSubError("MALFORMED", `An envelope with the type ${JSON.stringify(value.type)}: ${problem}.`);
+    throw new PubSubError("MALFORMED", `An envelope with the type ${excerpt(value.type)}: ${problem}.`);
   return value;
 }
 
@@ -88,15 +90,4 @@ export function parseJson(text: string): unknown {
   } catch (cause) {
     throw new PubSubError("MALFORMED", `Not JSON: ${excerpt(text)}.`, { cause });
   }
-}
-
-/** The beginning of anything, for messages; never throws and never grows with its input. */
-export function excerpt(value: unknown): string {
-  let text: string | undefined;
-  try {
-    text = typeof value === "string" ? JSON.stringify(value.slice(0, 100)) : JSON.stringify(value)?.slice(0, 100);
-  } catch {
-    // Circular or otherwise unprintable: its kind must do.
-  }
-  return text ?? Object.prototype.toString.call(value);
 }

@@ -78,6 +78,18 @@ export class PayloadError extends PubSubError {
   }
 }
 
+/** The beginning of anything, for messages; never throws and never grows with its input. */
+export function excerpt(value: unknown): string {
+  if (value === undefined) return "undefined";
+  let text: string | undefined;
+  try {
+    text = typeof value === "string" ? JSON.stringify(value.slice(0, 100)) : JSON.stringify(value)?.slice(0, 100);
+  } catch {
+    // Circular, a bigint or otherwise unprintable: its kind must do.
+  }
+  return text ?? Object.prototype.toString.call(value);
+}
+
 /** A topic as text: `type:id`, or the bare type where the id is empty. */
 export function formatTopic(type: string, id: string | undefined): string {
   return id === undefined || id === "" ? type : `${type}:${id}`;

@@ -110,7 +110,7 @@ export class Facade extends EventTarget implements AsyncDisposable {
     const {
       capture = false,
       once = false,
-      signal = undefined,
+      signal,
     } = typeof options === "object" ? options : { capture: options };
     if (signal?.aborted === true) return;
     if (sink.registrations.some((known) => known.listener === listener && known.capture === capture)) return;

@@ -199,7 +199,9 @@ class PubSubOverCore {
   readonly core: Core;
   readonly options: PubSubOptions;
   readonly #settings: QueueSettings;
-  readonly #statusListeners = new Set<(status: Status, cause: unknown) => void>();
+  /** Status listeners, and how to take each from the core. */
+  readonly #statusListeners = new Map<(status: Status, cause: unknown) => void, () => void>();
+  #closed = false;
   #closing: Promise<void> | undefined;
   #checkedType: string | undefined;
 
@@ -217,14 +219,14 @@ class PubSubOverCore {
   }
 
   get status(): Status {
-    return this.#closing === undefined ? this.core.status : "closed";
+    return this.#closed ? "closed" : this.core.status;
   }
 
   onStatus(listener: (status: Status, cause: unknown) => void): () => void {
     // Its own function each time: the same listener may be given twice.
     const call = (status: Status, cause: unknown): void => listener(status, cause);
     const stop = this.core.onStatus(call);
-    this.#statusListeners.add(call);
+    this.#statusListeners.set(call, stop);
     return () => {
       stop();
       this.#statusListeners.delete(call);
@@ -241,7 +243,7 @@ class PubSubOverCore {
       if (typeof id !== "string" || id.length > 341) checkId(id);
       if (payload === undefined)
         throw new PayloadError(type, id, "undefined cannot be published, because JSON cannot carry it; use null");
-      if (this.#closing !== undefined) throw closed("publish");
+      if (this.#closed) throw closed("publish");
     } catch (error) {
       return Promise.reject(error);
     }
@@ -318,25 +320,39 @@ class PubSubOverCore {
   }
 
   close(): Promise<void> {
-    return (this.#closing ??= this.#close(this.options.closeTimeout ?? 5000));
+    return (this.#closing ??= this.#close());
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
 
-  async #close(timeout: number): Promise<void> {
-    // The status is told first: `#closing` is set once this function first waits.
-    await undefined;
-    for (const listener of this.#statusListeners) listener("closed", undefined);
-    await this.core.settle(this, timeout);
+  async #close(): Promise<void> {
+    this.#beClosed();
+    await this.core.settle(this, this.options.closeTimeout ?? 5000);
     this.#endAll((sink) => sink.end());
   }
 
   #abort(): void {
-    this.#closing ??= Promise.resolve();
+    this.#beClosed();
     this.#endAll((sink) => (sink instanceof Queue ? sink.discard() : sink.end()));
-    void this.core.settle(this, 0);
+    this.#closing ??= this.core.settle(this, 0);
+  }
+
+  /** The last status of all; what becomes of the target does not concern this PubSub any more. */
+  #beClosed(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    const listeners = [...this.#statusListeners];
+    this.#statusListeners.clear();
+    for (const [listener, stop] of listeners) {
+      stop();
+      try {
+        listener("closed", undefined);
+      } catch (error) {
+        report(error, this.options.onError);
+      }
+    }
   }
 
   #endAll(end: (sink: Sink) => void): void {
@@ -351,10 +367,10 @@ class PubSubOverCore {
   #attach(sink: Sink, signal: AbortSignal | undefined, problem: unknown): Promise<void> {
     let live: Promise<void> | undefined;
     try {
-      if (problem !== undefined) throw problem;
+      if (problem !== undefined) return Promise.reject(problem);
       signal?.throwIfAborted();
       checkFilter(sink);
-      if (this.#closing !== undefined) throw closed("subscribe");
+      if (this.#closed) throw closed("subscribe");
       live = this.core.subscribe(sink);
     } catch (error) {
       return Promise.reject(error);

@@ -3,6 +3,7 @@ import { poll } from "./poll.ts";
 import type { Pollable } from "./poll.ts";
 import type { Queue } from "./queue.ts";
 
+// oxlint-disable typescript/no-unsafe-declaration-merging -- the merged member is defined in a static block below
 /**
  * Events of one subscription, in order, for one consumer.
  *
@@ -88,7 +89,6 @@ export class Subscription<T extends EventEnvelope = EventEnvelope> implements As
   }
 }
 
-// oxlint-disable-next-line typescript/no-unsafe-declaration-merging -- the member is defined in the static block
 export interface Subscription<T extends EventEnvelope = EventEnvelope> extends Pollable<T> {}
 
 /**

@@ -1,4 +1,4 @@
-import { InvalidTopicError } from "./errors.ts";
+import { excerpt, InvalidTopicError } from "./errors.ts";
 import type { EventEnvelope } from "./envelope.ts";
 import type { Filter } from "./transport.ts";
 
@@ -20,7 +20,7 @@ export function utf8Length(text: string, limit: number = Infinity): number {
     const code = text.charCodeAt(i);
     if (code < 0x80) bytes += 1;
     else if (code < 0x800) bytes += 2;
-    else if (code >= 0xd800 && code < 0xdc00 && i + 1 < text.length) {
+    else if (code >= 0xd800 && code < 0xdc00 && (text.charCodeAt(i + 1) & 0xfc00) === 0xdc00) {
       bytes += 4;
       i++;
     } else bytes += 3;
@@ -52,6 +52,11 @@ function tokensProblem(type: string, pattern: boolean): string | undefined {
   return undefined;
 }
 
+/** What was given as a string, so that an error can say it whatever it was. */
+function asText(given: unknown): string {
+  return typeof given === "string" ? given : excerpt(given);
+}
+
 /** Why a string cannot be an event type, or undefined if it can. */
 export function typeProblem(type: string): string | undefined {
   return tokensProblem(type, false);
@@ -61,26 +66,26 @@ export function typeProblem(type: string): string | undefined {
 export function checkType(type: string): void {
   const problem = typeof type === "string" ? tokensProblem(type, false) : "it is not a string";
   if (problem !== undefined)
-    throw new InvalidTopicError(String(type), `${JSON.stringify(type)} cannot be an event type: ${problem}.`);
+    throw new InvalidTopicError(asText(type), `${excerpt(type)} cannot be an event type: ${problem}.`);
 }
 
 /** @throws InvalidTopicError unless the string can be subscribed to. */
 export function checkPattern(type: string): void {
   const problem = typeof type === "string" ? tokensProblem(type, true) : "it is not a string";
   if (problem !== undefined)
-    throw new InvalidTopicError(String(type), `${JSON.stringify(type)} cannot be subscribed to: ${problem}.`);
+    throw new InvalidTopicError(asText(type), `${excerpt(type)} cannot be subscribed to: ${problem}.`);
 }
 
 /** @throws InvalidTopicError unless the value is a string of at most 1 KiB. */
 export function checkId(id: string): void {
   if (typeof id !== "string")
     throw new InvalidTopicError(
-      String(id),
+      asText(id),
       `An id must be a string, not ${id === null ? "null" : typeof id}; use "" where the type alone is the topic.`,
     );
   if (id.length * 3 > MAX_ID_BYTES && utf8Length(id) > MAX_ID_BYTES)
     throw new InvalidTopicError(
-      id.slice(0, 64),
+      id,
       `An id may have ${MAX_ID_BYTES} bytes, this one has ${utf8Length(id)} (it starts with ${JSON.stringify(id.slice(0, 32))}); put long values into the payload.`,
     );
 }

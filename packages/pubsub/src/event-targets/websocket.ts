@@ -53,7 +53,7 @@ export function webSocketChannel(socket: WebSocketLike): Channel {
   socket.binaryType = "arraybuffer";
   let early: string[] = [];
   let over = false;
-  let lastError: unknown;
+  let lastError: string | undefined;
   return {
     encoding: "json",
     heartbeat: HEARTBEAT,
@@ -78,7 +78,7 @@ export function webSocketChannel(socket: WebSocketLike): Channel {
       socket.addEventListener("close", ({ code, reason }) =>
         closed(
           new Error(
-            `the WebSocket closed with code ${code}${reason ? ` (${reason})` : ""}${lastError ? `: ${String(lastError)}` : ""}`,
+            `the WebSocket closed with code ${code}${reason ? ` (${reason})` : ""}${lastError ? `: ${lastError}` : ""}`,
           ),
         ),
       );

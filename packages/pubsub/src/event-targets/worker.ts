@@ -143,7 +143,7 @@ function parentPort(): NodePort | WebPort {
     WorkerGlobalScope?: unknown;
   };
   const threads = host.process?.getBuiltinModule?.("node:worker_threads") as WorkerThreads | undefined;
-  if (threads?.parentPort != null) return threads.parentPort;
+  if (threads !== undefined && threads.parentPort !== null) return threads.parentPort;
   if (threads === undefined && host.WorkerGlobalScope !== undefined) return globalThis;
   throw new PubSubError(
     "UNSUPPORTED",

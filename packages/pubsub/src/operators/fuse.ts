@@ -169,9 +169,12 @@ class Fused implements Pipeline<unknown>, Run {
           if (end === undefined) break;
           value = end();
         } else if (this.#polls && !this.#asking) {
-          const item = (this.#source as Pollable<unknown>)[poll]();
-          if (item === NOTHING) break;
-          value = push(item as never);
+          const source = this.#source as Pollable<unknown>;
+          do {
+            const item = source[poll]();
+            if (item === NOTHING) return NOTHING;
+            value = push(item as never);
+          } while (value === NOTHING && this.wait === undefined && !this.over);
         } else break;
       }
     } catch (error) {
