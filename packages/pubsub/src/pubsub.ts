@@ -1,14 +1,15 @@
-import { coreOf } from "./core.ts";
+import { onAbort } from "./abort.ts";
+import { coreOf, DONE } from "./core.ts";
 import type { Core, Sink } from "./core.ts";
 import type { EventEnvelope, PubSubEventMap, TypedEventTarget } from "./envelope.ts";
-import { PayloadError, PubSubError, report } from "./errors.ts";
+import { excerpt, PayloadError, PubSubError, report } from "./errors.ts";
 import { LocalCore, PlainCore } from "./local-core.ts";
 import { checkBuffer, gapError, Queue } from "./queue.ts";
 import type { BufferOptions, OnGap, QueueSettings } from "./queue.ts";
 import { forget, subscriptionOf } from "./subscription.ts";
 import type { PendingSubscription, Subscription } from "./subscription.ts";
 import { checkFilter, checkId, checkType } from "./topic.ts";
-import type { Gap, Status } from "./transport.ts";
+import type { Gap, Status, Supports } from "./transport.ts";
 import type { EnvelopeFor, EventTypes, ValidPattern } from "./types.ts";
 
 /** Options of `createPubSub`. */
@@ -61,6 +62,8 @@ export type Listener<T extends EventEnvelope = EventEnvelope> = (envelope: T) =>
  * that subscription, as far as the target's manifest says.
  */
 export interface PubSub<TMap extends object = PubSubEventMap> extends AsyncDisposable {
+  /** What the event target can promise. */
+  readonly supports: Supports;
   /** Where the event target stands; `closed` once this PubSub is. */
   readonly status: Status;
   /** Calls back on every change of status; returns a function that stops it. */
@@ -201,8 +204,11 @@ class PubSubOverCore {
   readonly #settings: QueueSettings;
   /** Status listeners, and how to take each from the core. */
   readonly #statusListeners = new Map<(status: Status, cause: unknown) => void, () => void>();
+  /** Who waits to be live. A sink that leaves the core meanwhile is answered from here: the core has forgotten it. */
+  readonly #waiting = new Map<Sink, { readonly resolve: () => void; readonly reject: (error: unknown) => void }>();
   #closed = false;
   #closing: Promise<void> | undefined;
+  #ignoreSignal: (() => void) | undefined;
   #checkedType: string | undefined;
 
   constructor(options: PubSubOptions) {
@@ -210,12 +216,19 @@ class PubSubOverCore {
     const { eventTarget, onGap, onError, signal } = options;
     this.#settings = { ...checkBuffer(options.buffer ?? {}), onGap: checkGap(onGap), onError };
     checkTimeout("closeTimeout", options.closeTimeout);
+    checkSignal(signal);
+    if (onError !== undefined && typeof onError !== "function")
+      throw new PubSubError("INVALID_OPTION", `onError must be a function, not ${excerpt(onError)}.`);
     this.core =
       eventTarget === undefined
         ? new LocalCore()
         : ((eventTarget as { [coreOf]?: Core })[coreOf] ?? new PlainCore(checkTarget(eventTarget), onError));
-    if (signal?.aborted === true) this.#abort();
-    else signal?.addEventListener("abort", () => this.#abort(), { once: true });
+    if (signal?.aborted === true) this.#abort(signal);
+    else if (signal !== undefined) this.#ignoreSignal = onAbort(signal, () => this.#abort(signal));
+  }
+
+  get supports(): Supports {
+    return this.core.supports;
   }
 
   get status(): Status {
@@ -223,6 +236,7 @@ class PubSubOverCore {
   }
 
   onStatus(listener: (status: Status, cause: unknown) => void): () => void {
+    if (this.#closed) return ignore;
     // Its own function each time: the same listener may be given twice.
     const call = (status: Status, cause: unknown): void => listener(status, cause);
     const stop = this.core.onStatus(call);
@@ -251,26 +265,30 @@ class PubSubOverCore {
   }
 
   subscribe(type: string, a?: string | SubscribeOptions, b?: SubscribeOptions): PendingSubscription {
-    const id = typeof a === "object" ? undefined : a;
-    const options = (typeof a === "object" ? a : b) ?? {};
+    // Null is no options but a bad id: it must not come to mean every id.
+    const id = typeof a === "object" && a !== null ? undefined : a;
+    const options = (typeof a === "object" && a !== null ? a : b) ?? {};
     let settings = this.#settings;
     let problem: unknown;
+    let signal: AbortSignal | undefined;
     try {
+      checkListening(options);
+      signal = options.signal;
       if (options.buffer !== undefined || options.onGap !== undefined)
         settings = {
           ...(options.buffer === undefined ? settings : checkBuffer({ ...this.options.buffer, ...options.buffer })),
-          onGap: checkGap(options.onGap) ?? settings.onGap,
+          onGap: options.onGap ?? settings.onGap,
           onError: settings.onError,
         };
     } catch (error) {
       problem = error;
     }
     const queue = new Queue({ type, id, group: options.group }, settings, options.own ?? true, this);
-    this.#bind(queue, options.signal);
+    this.#bind(queue, signal);
     // Nothing that the queue or the signal holds may refer to the Subscription, else an abandoned one is never
     // collected. Closures of one function share their variables, hence #bind.
     const subscription = subscriptionOf(queue);
-    const live = this.#attach(queue, options.signal, problem).then(
+    const live = this.#attach(queue, signal, problem).then(
       () => subscription,
       (error: unknown) => {
         queue.fail(error);
@@ -281,13 +299,13 @@ class PubSubOverCore {
   }
 
   #bind(queue: Queue, signal: AbortSignal | undefined): void {
-    const abort = signal && ((): void => queue.discard());
+    const ignoreSignal = signal && onAbort(signal, () => queue.discard());
     queue.release = () => {
       forget(queue);
       this.core.unsubscribe(queue);
-      if (abort !== undefined) signal?.removeEventListener("abort", abort);
+      ignoreSignal?.();
+      this.#waitsNoMore(queue, signal);
     };
-    if (abort !== undefined) signal?.addEventListener("abort", abort, { once: true });
   }
 
   on(
@@ -300,11 +318,22 @@ class PubSubOverCore {
     const listener = (typeof a === "function" ? a : b) as Listener;
     const options = ((typeof a === "function" ? b : c) as ListenOptions | undefined) ?? {};
     let problem: unknown;
-    if (typeof listener !== "function")
-      problem = new PubSubError("INVALID_OPTION", `on(type, id?, listener) needs a function, not ${typeof listener}.`);
+    let signal: AbortSignal | undefined;
+    try {
+      if (typeof listener !== "function")
+        throw new PubSubError("INVALID_OPTION", `on(type, id?, listener) needs a function, not ${typeof listener}.`);
+      checkListening(options);
+      signal = options.signal;
+    } catch (error) {
+      problem = error;
+    }
     const sink = new ListenerSink(type, id, listener, options, this);
     const stop = (): void => sink.stop();
-    const { signal } = options;
+    const ignoreSignal = signal && onAbort(signal, stop);
+    sink.released = () => {
+      ignoreSignal?.();
+      this.#waitsNoMore(sink, signal);
+    };
     const live = this.#attach(sink, signal, problem).then(
       () => stop,
       (error: unknown) => {
@@ -312,10 +341,6 @@ class PubSubOverCore {
         throw error;
       },
     );
-    if (signal !== undefined) {
-      signal.addEventListener("abort", stop, { once: true });
-      sink.released = () => signal.removeEventListener("abort", stop);
-    }
     return this.#handled(live);
   }
 
@@ -328,38 +353,44 @@ class PubSubOverCore {
   }
 
   async #close(): Promise<void> {
-    this.#beClosed();
+    this.#beClosed(undefined);
     await this.core.settle(this, this.options.closeTimeout ?? 5000);
-    this.#endAll((sink) => sink.end());
+    this.#endAll(closed("subscribe"), (sink) => sink.end());
+    this.#ignoreSignal?.();
   }
 
-  #abort(): void {
-    this.#beClosed();
-    this.#endAll((sink) => (sink instanceof Queue ? sink.discard() : sink.end()));
+  #abort({ reason }: AbortSignal): void {
+    this.#beClosed(reason);
+    this.#endAll(reason, (sink) => (sink instanceof Queue ? sink.discard() : sink.end()));
     this.#closing ??= this.core.settle(this, 0);
   }
 
   /** The last status of all; what becomes of the target does not concern this PubSub any more. */
-  #beClosed(): void {
+  #beClosed(cause: unknown): void {
     if (this.#closed) return;
+    const known = this.core.status === "closed";
     this.#closed = true;
     const listeners = [...this.#statusListeners];
     this.#statusListeners.clear();
     for (const [listener, stop] of listeners) {
       stop();
+      if (known) continue;
       try {
-        listener("closed", undefined);
+        listener("closed", cause);
       } catch (error) {
         report(error, this.options.onError);
       }
     }
   }
 
-  #endAll(end: (sink: Sink) => void): void {
+  #endAll(error: unknown, end: (sink: Sink) => void): void {
     for (const sink of [...this.core.sinks()]) {
       if (sink.owner !== this) continue;
       this.core.unsubscribe(sink);
+      const waiting = this.#waiting.get(sink);
+      this.#waiting.delete(sink);
       end(sink);
+      waiting?.reject(error);
     }
   }
 
@@ -375,13 +406,23 @@ class PubSubOverCore {
     } catch (error) {
       return Promise.reject(error);
     }
-    if (live === undefined) return Promise.resolve();
-    if (signal === undefined) return live;
+    if (live === undefined) return DONE;
     return new Promise((resolve, reject) => {
-      const abort = (): void => reject(signal.reason);
-      signal.addEventListener("abort", abort, { once: true });
-      live.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
+      this.#waiting.set(sink, { resolve, reject });
+      const answered = (): boolean => this.#waiting.delete(sink);
+      live.then(
+        () => (answered(), resolve()),
+        (error: unknown) => (answered(), reject(error)),
+      );
     });
+  }
+
+  /** A sink has left the core. Leaving before it was live is an error only where the signal says so. */
+  #waitsNoMore(sink: Sink, signal: AbortSignal | undefined): void {
+    const waiting = this.#waiting.get(sink);
+    this.#waiting.delete(sink);
+    if (signal?.aborted === true) waiting?.reject(signal.reason);
+    else waiting?.resolve();
   }
 
   #pending(live: Promise<Subscription>, subscription: Subscription): PendingSubscription {
@@ -409,12 +450,29 @@ function closed(what: string): PubSubError {
 
 function checkGap(onGap: OnGap | undefined): OnGap | undefined {
   if (onGap === undefined || onGap === "ignore" || typeof onGap === "function") return onGap;
-  throw new PubSubError("INVALID_OPTION", `onGap must be a function or 'ignore', not ${String(onGap)}.`);
+  throw new PubSubError("INVALID_OPTION", `onGap must be a function or 'ignore', not ${excerpt(onGap)}.`);
+}
+
+function checkSignal(signal: AbortSignal | undefined): void {
+  if (signal !== undefined && (typeof signal?.aborted !== "boolean" || typeof signal.addEventListener !== "function"))
+    throw new PubSubError(
+      "INVALID_OPTION",
+      `signal must be an AbortSignal, not ${excerpt(signal)}; pass the signal of an AbortController, not the controller.`,
+    );
+}
+
+function checkListening({ signal, onGap, group, own }: ListenOptions): void {
+  checkSignal(signal);
+  checkGap(onGap);
+  if (group !== undefined && (typeof group !== "string" || group === ""))
+    throw new PubSubError("INVALID_OPTION", `group must be a string that is not empty, not ${excerpt(group)}.`);
+  if (own !== undefined && typeof own !== "boolean")
+    throw new PubSubError("INVALID_OPTION", `own must be true or false, not ${excerpt(own)}.`);
 }
 
 function checkTimeout(name: string, value: number | undefined): void {
-  if (value !== undefined && !(value >= 0))
-    throw new PubSubError("INVALID_OPTION", `${name} must be a number of milliseconds, not ${value}.`);
+  if (value !== undefined && (typeof value !== "number" || !(value >= 0)))
+    throw new PubSubError("INVALID_OPTION", `${name} must be a number of milliseconds, not ${excerpt(value)}.`);
 }
 
 function checkTarget(target: unknown): EventTarget {

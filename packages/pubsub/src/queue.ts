@@ -1,4 +1,4 @@
-import { PubSubError, report } from "./errors.ts";
+import { excerpt, PubSubError, report } from "./errors.ts";
 import type { EventEnvelope } from "./envelope.ts";
 import { NOTHING } from "./poll.ts";
 import { Ring } from "./ring.ts";
@@ -30,11 +30,14 @@ export interface QueueSettings {
 /** @throws PubSubError `INVALID_OPTION` */
 export function checkBuffer({ limit = 16_384, overflow = "error" }: BufferOptions): Required<BufferOptions> {
   if (!Number.isInteger(limit) || limit < 1 || limit > 2 ** 24)
-    throw new PubSubError("INVALID_OPTION", `buffer.limit must be a whole number from 1 to ${2 ** 24}, not ${limit}.`);
+    throw new PubSubError(
+      "INVALID_OPTION",
+      `buffer.limit must be a whole number from 1 to ${2 ** 24}, not ${excerpt(limit)}.`,
+    );
   if (overflow !== "error" && overflow !== "drop-oldest" && overflow !== "drop-newest")
     throw new PubSubError(
       "INVALID_OPTION",
-      `buffer.overflow must be 'error', 'drop-oldest' or 'drop-newest', not ${String(overflow)}.`,
+      `buffer.overflow must be 'error', 'drop-oldest' or 'drop-newest', not ${excerpt(overflow)}.`,
     );
   return { limit, overflow };
 }
