@@ -78,6 +78,11 @@ export class PayloadError extends PubSubError {
   }
 }
 
+/** Why `undefined` is no payload. */
+export function undefinedPayload(type: string, id: string): PayloadError {
+  return new PayloadError(type, id, "undefined cannot be published, because JSON cannot carry it; use null");
+}
+
 /** The beginning of anything, for messages; never throws and never grows with its input. */
 export function excerpt(value: unknown): string {
   if (value === undefined) return "undefined";

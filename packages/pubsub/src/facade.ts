@@ -1,8 +1,9 @@
+import { allowListeners, onAbort } from "./abort.ts";
 import { coreOf } from "./core.ts";
 import type { Core, Sink } from "./core.ts";
 import type { EventEnvelope } from "./envelope.ts";
 import { excerpt, isEnvelope } from "./envelope.ts";
-import { PubSubError, report } from "./errors.ts";
+import { PubSubError, report, undefinedPayload } from "./errors.ts";
 import { gapError } from "./queue.ts";
 import { parseTopic, checkId, checkType } from "./topic.ts";
 import type { Gap, Status, Supports } from "./transport.ts";
@@ -71,8 +72,7 @@ export class Facade extends EventTarget implements AsyncDisposable {
     Object.defineProperty(this, coreOf, { value: core });
     this.#core = core;
     this.#onError = onError;
-    // Node warns of a leak at the eleventh listener of one type; here each subscription is one, and bounded elsewhere.
-    nodeEvents()?.setMaxListeners(0, this);
+    allowListeners(this);
   }
 
   get supports(): Supports {
@@ -106,12 +106,8 @@ export class Facade extends EventTarget implements AsyncDisposable {
     options?: boolean | AddEventListenerOptions,
   ): void {
     const sink = this.#topics.get(topic) ?? new TopicSink(topic, this);
-    if (listener === null) return;
-    const {
-      capture = false,
-      once = false,
-      signal,
-    } = typeof options === "object" ? options : { capture: options };
+    if (listener === null || listener === undefined) return;
+    const { capture = false, once = false, signal } = settingsOf(options);
     if (signal?.aborted === true) return;
     if (sink.registrations.some((known) => known.listener === listener && known.capture === capture)) return;
     const remove = (): void => this.removeEventListener(topic, listener, { capture });
@@ -122,10 +118,10 @@ export class Facade extends EventTarget implements AsyncDisposable {
           else listener.handleEvent(event);
         }
       : listener;
-    signal?.addEventListener("abort", remove, { once: true });
-    const release = signal && (() => signal.removeEventListener("abort", remove));
-    sink.registrations.push({ listener, capture, registered, release });
+    // The platform's own checks of the listener come first, so that a refused one leaves nothing behind.
     super.addEventListener(topic, registered, { capture });
+    const release = signal && onAbort(signal, remove);
+    sink.registrations.push({ listener, capture, registered, release });
     if (sink.registrations.length === 1) this.#subscribe(sink);
   }
 
@@ -134,7 +130,7 @@ export class Facade extends EventTarget implements AsyncDisposable {
     listener: AnyListener | null,
     options?: boolean | EventListenerOptions,
   ): void {
-    const capture = typeof options === "object" ? (options.capture ?? false) : (options ?? false);
+    const { capture = false } = settingsOf(options);
     const sink = this.#topics.get(topic);
     const at = sink?.registrations.findIndex((known) => known.listener === listener && known.capture === capture) ?? -1;
     if (sink === undefined || at < 0) return;
@@ -164,6 +160,7 @@ export class Facade extends EventTarget implements AsyncDisposable {
     try {
       checkType(detail.type);
       checkId(detail.id);
+      if (detail.payload === undefined) throw undefinedPayload(detail.type, detail.id);
       this.#core.publish(detail, this).catch((error: unknown) => this.report(error));
     } catch (error) {
       this.report(error);
@@ -207,11 +204,7 @@ export class Facade extends EventTarget implements AsyncDisposable {
   }
 }
 
-interface NodeEvents {
-  setMaxListeners(limit: number, target: EventTarget): void;
-}
-
-function nodeEvents(): NodeEvents | undefined {
-  const host = globalThis as { process?: { getBuiltinModule?: (name: string) => unknown } };
-  return host.process?.getBuiltinModule?.("node:events") as NodeEvents | undefined;
+/** As the standard reads it: a boolean is `capture`, and nothing, null included, is no options. */
+function settingsOf(options: boolean | AddEventListenerOptions | null | undefined): AddEventListenerOptions {
+  return typeof options === "object" ? (options ?? {}) : { capture: options === true };
 }

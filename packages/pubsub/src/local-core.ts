@@ -5,7 +5,7 @@ import type { Core, Sink } from "./core.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { isEnvelope } from "./envelope.ts";
 import type { EventEnvelope } from "./envelope.ts";
-import { formatTopic, PubSubError, report } from "./errors.ts";
+import { excerpt, formatTopic, PubSubError, report } from "./errors.ts";
 import { isPattern } from "./topic.ts";
 import type { Status, Supports } from "./transport.ts";
 
@@ -102,11 +102,11 @@ export class PlainCore extends InstantCore {
     if (sink.group !== undefined) throw unsupported("Groups", "an event target whose manifest says groups: true");
     const listener = (event: Event): void => {
       const { detail } = event as CustomEvent<unknown>;
-      if (!isEnvelope(detail))
+      if (!isEnvelope(detail) || detail.type !== sink.type || detail.id !== sink.id)
         report(
           new PubSubError(
             "MALFORMED",
-            `An event ${JSON.stringify(event.type)} on the given EventTarget has no envelope as its detail. Dispatch { type, id, payload }.`,
+            `An event ${excerpt(event.type)} on the given EventTarget has no envelope of that topic as its detail. Dispatch { type, id, payload }.`,
           ),
           this.#onError,
         );

@@ -2,7 +2,7 @@ import { onAbort } from "./abort.ts";
 import { coreOf, DONE } from "./core.ts";
 import type { Core, Sink } from "./core.ts";
 import type { EventEnvelope, PubSubEventMap, TypedEventTarget } from "./envelope.ts";
-import { excerpt, PayloadError, PubSubError, report } from "./errors.ts";
+import { excerpt, PubSubError, report, undefinedPayload } from "./errors.ts";
 import { LocalCore, PlainCore } from "./local-core.ts";
 import { checkBuffer, gapError, Queue } from "./queue.ts";
 import type { BufferOptions, OnGap, QueueSettings } from "./queue.ts";
@@ -255,8 +255,7 @@ class PubSubOverCore {
         this.#checkedType = type;
       }
       if (typeof id !== "string" || id.length > 341) checkId(id);
-      if (payload === undefined)
-        throw new PayloadError(type, id, "undefined cannot be published, because JSON cannot carry it; use null");
+      if (payload === undefined) throw undefinedPayload(type, id);
       if (this.#closed) throw closed("publish");
     } catch (error) {
       return Promise.reject(error);
