@@ -52,8 +52,11 @@ export interface SubscribeOptions extends ListenOptions {
   readonly buffer?: BufferOptions;
 }
 
-/** A listener of `on`. What it throws, or rejects with, goes to `onError` and stops no other listener. */
-export type Listener<T extends EventEnvelope = EventEnvelope> = (envelope: T) => void | Promise<void>;
+/**
+ * A listener of `on`. What it throws, or rejects with, goes to `onError` and stops no other listener; what it returns is
+ * not used.
+ */
+export type Listener<T extends EventEnvelope = EventEnvelope> = (envelope: T) => unknown;
 
 /**
  * Typed publish and subscribe over one event target.

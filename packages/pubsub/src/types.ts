@@ -17,19 +17,26 @@ type TokensMatch<TTokens extends unknown[], TPattern extends unknown[]> = TPatte
       ? true
       : false;
 
+/** Whether a string is not known to the letter (`string`, or a template with holes), so that it may match anything. */
+type IsOpen<T extends string> = {} extends Record<T, true> ? true : false;
+
 /**
  * The event types of a map that a pattern can match; `never` where it matches none.
  *
  * @example
  * type T = MatchingTypes<{ "a.b": 1; "a.c": 2; d: 3 }, "a.*">; // "a.b" | "a.c"
  */
-export type MatchingTypes<TMap extends object, TPattern extends string> = string extends TPattern
-  ? EventTypes<TMap>
-  : string extends EventTypes<TMap>
+export type MatchingTypes<TMap extends object, TPattern extends string> =
+  string extends EventTypes<TMap>
     ? string
-    : {
-        [K in EventTypes<TMap>]: TokensMatch<Tokens<K>, Tokens<TPattern>> extends true ? K : never;
-      }[EventTypes<TMap>];
+    : // Of a union of patterns, each for itself.
+      TPattern extends unknown
+      ? IsOpen<TPattern> extends true
+        ? EventTypes<TMap>
+        : {
+            [K in EventTypes<TMap>]: TokensMatch<Tokens<K>, Tokens<TPattern>> extends true ? K : never;
+          }[EventTypes<TMap>]
+      : never;
 
 /** The envelopes that a subscription to a type or pattern can give: a union, discriminated by `type`. */
 export type EnvelopeFor<TMap extends object, TPattern extends string> =
