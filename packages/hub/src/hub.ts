@@ -217,9 +217,6 @@ class LinkHub implements Hub {
   }
 }
 
-/** How many events are sent to a link between two looks at what waits for it. */
-const LOOK_EVERY = 64;
-
 class Link implements HubLink, SessionOwner {
   readonly id: number;
   readonly identity: string | undefined;
@@ -241,8 +238,13 @@ class Link implements HubLink, SessionOwner {
     this.id = id;
     this.identity = identity;
     this.closed = new Promise((resolve) => (this.#markClosed = resolve));
-    const { frame, heartbeat, handshake } = hub.limits;
-    const options: SessionOptions = { echo: true, maxFrame: frame, ...(heartbeat !== undefined && { heartbeat }) };
+    const { frame, buffered, heartbeat, handshake } = hub.limits;
+    const options: SessionOptions = {
+      echo: true,
+      maxFrame: frame,
+      maxBuffered: buffered,
+      ...(heartbeat !== undefined && { heartbeat }),
+    };
     this.#handshake = setTimeout(
       () => this.close("HANDSHAKE", `No handshake within ${handshake} ms. This hub speaks the link protocol.`),
       handshake,
@@ -264,11 +266,7 @@ class Link implements HubLink, SessionOwner {
       return this.error(error);
     }
     this.#hub.sent++;
-    if (++this.#sent % LOOK_EVERY !== 0) return;
-    const { buffered } = this.#hub.limits;
-    if (this.#session.buffered <= buffered) return;
-    this.#hub.slow++;
-    this.close("SLOW", `More than ${buffered} bytes waited to be sent. Read faster, or subscribe to less.`);
+    this.#sent++;
   }
 
   status(): HubLinkStatus {
@@ -353,6 +351,7 @@ class Link implements HubLink, SessionOwner {
 
   over(cause: PubSubError): void {
     this.isOver = true;
+    if (cause.code === "OVERFLOW") this.#hub.slow++;
     clearTimeout(this.#handshake);
     this.#dropFilters();
     this.#hub.links.delete(this);

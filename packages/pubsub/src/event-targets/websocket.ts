@@ -10,6 +10,7 @@ import { defineEventTarget } from "../event-target.ts";
 import type { AlkEventTarget, EventTargetOptions } from "../event-target.ts";
 import { connectLink } from "../link/link.ts";
 import type { LinkOptions } from "../link/link.ts";
+import { quietDeadline } from "../timers.ts";
 
 /** Options of the WebSocket event target. */
 export interface WebSocketEventTargetOptions extends EventTargetOptions, Omit<LinkOptions, "reattach" | "echo"> {}
@@ -21,6 +22,7 @@ export interface WebSocketLike {
   binaryType: string;
   send(data: string): void;
   close(code?: number, reason?: string): void;
+  terminate?(): void;
   addEventListener(type: "message", listener: (event: { data: unknown }) => void): void;
   addEventListener(type: "close", listener: (event: { code: number; reason: string }) => void): void;
   addEventListener(type: "open" | "error", listener: (event: { message?: string }) => void): void;
@@ -28,6 +30,8 @@ export interface WebSocketLike {
 
 /** Silence after which a socket's far end is asked whether it is there, in milliseconds. */
 const HEARTBEAT = 10_000;
+/** How long the far end has to answer a close, in milliseconds; where the socket can be ended without it (`ws`). */
+const CLOSE_TIMEOUT = 2000;
 const OPEN = 1;
 const CLOSING = 2;
 
@@ -94,6 +98,8 @@ export function webSocketChannel(socket: WebSocketLike): Channel {
       over = true;
       early = [];
       socket.close();
+      // The closing handshake needs the far end, which may be why this is closed.
+      quietDeadline(CLOSE_TIMEOUT, () => socket.terminate?.());
     },
   };
 }

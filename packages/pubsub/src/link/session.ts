@@ -20,7 +20,10 @@ export interface SessionOptions {
   readonly maxFrame?: number;
   /** Events sent and not acknowledged; the next publish rejects with `OVERFLOW`. Default 131,072. */
   readonly maxUnacknowledged?: number;
-  /** Bytes that may wait in the channel; beyond, a publish rejects with `OVERFLOW`. Default 64 MiB. */
+  /**
+   * Bytes that may wait in the channel. Beyond, a publish rejects with `OVERFLOW`; where it is forwarded events or answers
+   * that nobody takes, the far end is too slow and the link ends with `SLOW`. Default 64 MiB.
+   */
   readonly maxBuffered?: number;
   /** How long a publish waits for its acknowledgement before it rejects with `TIMEOUT`; up to twice that. Default 10,000. */
   readonly ackTimeout?: number;
@@ -53,6 +56,9 @@ export interface SessionOwner {
 /** Malformed frames that a link survives; one more ends it. One is forgiven a minute. */
 const MAX_MALFORMED = 16;
 
+/** How many frames are sent between two looks at what waits in the channel; asking a socket costs. */
+const LOOK_EVERY = 64;
+
 /** Someone who waits for an answer. */
 interface Pending {
   readonly resolve: () => void;
@@ -81,6 +87,8 @@ export class Session {
   #acknowledged = 0;
   #received = 0;
   #ackDue = false;
+  /** Frames sent since the last look at what waits in the channel. */
+  #unlooked = 0;
   #malformed = 0;
   #malformedAt = 0;
   #lastHeard = Date.now();
@@ -171,6 +179,7 @@ export class Session {
   /** Sends an event that nobody waits for: the hub's fan-out. Not counted against `maxUnacknowledged`. @throws PayloadError */
   forward(outgoing: Outgoing): void {
     this.#output.event(outgoing, this.#options.plain ? undefined : FORWARDED);
+    this.#lookForRoom();
   }
 
   /** Asks for events. @returns the reference, and a promise of the far end's word */
@@ -199,12 +208,7 @@ export class Session {
 
   /** Ends the conversation with a word why. */
   close(code: string, message?: string): void {
-    if (this.#over) return;
-    if (!this.#options.plain) {
-      this.#send("$bye", { code, ...(message !== undefined && { message }) });
-      this.#output.flush();
-    }
-    this.#end(new PubSubError("CLOSED", message ?? "The link was closed on this side."));
+    this.#end(new PubSubError("CLOSED", message ?? "The link was closed on this side."), { code, message });
   }
 
   // ------------------------------------------------------------------------------------------------------ receiving
@@ -325,7 +329,7 @@ export class Session {
       this.#end(
         new PubSubError(
           known ? "VERSION" : "DISCONNECTED",
-          `The far end ended the link${typeof code === "string" ? ` (${code})` : ""}${typeof message === "string" ? `: ${message}` : "."}`,
+          `The far end ended the link${typeof code === "string" ? ` (${code})` : ""}${typeof message === "string" ? `: ${message.replace(/\.$/, "")}` : ""}`,
         ),
       );
     },
@@ -359,7 +363,19 @@ export class Session {
   // -------------------------------------------------------------------------------------------------------- sending
 
   #send<K extends ControlType>(type: K, payload: Control[K]): void {
-    if (!this.#over) this.#output.control(control(type, payload));
+    if (this.#over) return;
+    this.#output.control(control(type, payload));
+    this.#lookForRoom();
+  }
+
+  /** Ends the link if the far end takes nothing: what it is owed would grow without bound. */
+  #lookForRoom(): void {
+    if (++this.#unlooked < LOOK_EVERY) return;
+    this.#unlooked = 0;
+    const { maxBuffered } = this.#options;
+    if (this.#channel.buffered <= maxBuffered || this.#over) return;
+    const message = `The far end is too slow: more than ${maxBuffered} bytes waited to be sent to it.`;
+    this.#end(new PubSubError("OVERFLOW", message), { code: "SLOW", message });
   }
 
   /** Says hello until welcomed: a worker may still be starting, a page may not listen yet. */
@@ -420,8 +436,14 @@ export class Session {
     this.#asked.clear();
   }
 
-  #end(cause: PubSubError): void {
+  /** Ends the conversation; with a goodbye, the far end is told why. */
+  #end(cause: PubSubError, bye?: { readonly code: string; readonly message: string | undefined }): void {
     if (this.#over) return;
+    if (bye !== undefined && !this.#options.plain) {
+      const { code, message } = bye;
+      this.#output.control(control("$bye", { code, ...(message !== undefined && { message }) }));
+      this.#output.flush();
+    }
     this.#over = true;
     this.#stopHello();
     this.#stopAckTimer?.();

@@ -1,0 +1,89 @@
+// Writes the table of transports into README.md from the manifests of real event targets, opened here.
+//   node scripts/docs.mjs           writes it
+//   node scripts/docs.mjs --check   only says whether it is as it should be (exit 1 if not)
+import { readFileSync, writeFileSync } from "node:fs";
+import { MessageChannel } from "node:worker_threads";
+import { createPubSub } from "@alkdev/pubsub";
+import { createMainThreadEventTarget, createWorkerEventTarget } from "@alkdev/pubsub/event-target-worker";
+import { createWebSocketEventTarget } from "@alkdev/pubsub/event-target-websocket";
+import { createHubEventTarget, createHubServer } from "@alkdev/hub";
+import { WebSocket } from "ws";
+
+const readme = new URL("../README.md", import.meta.url);
+const BEGIN = "<!-- transports: written by scripts/docs.mjs -->";
+const END = "<!-- /transports -->";
+
+const ready = (target) =>
+  target.status === "ready"
+    ? target
+    : new Promise((resolve, reject) =>
+        target.onStatus((status, cause) => (status === "ready" ? resolve(target) : reject(cause))),
+      );
+
+/** One row a target: its name, the call that makes it, and a target whose handshake is done. */
+async function* targets() {
+  yield { name: "in process", call: "createPubSub()", supports: createPubSub().supports };
+  const plain = createPubSub({ eventTarget: new EventTarget() });
+  yield { name: "any plain `EventTarget`", call: "createPubSub({ eventTarget })", supports: plain.supports };
+
+  const { port1, port2 } = new MessageChannel();
+  const worker = createWorkerEventTarget(port1);
+  const parent = createMainThreadEventTarget({ port: port2 });
+  yield { name: "worker", call: "createWorkerEventTarget(worker)", supports: (await ready(worker)).supports };
+  await Promise.all([worker.close(), parent.close()]);
+  port1.close();
+
+  const server = await createHubServer({ port: 0 });
+  const socket = createWebSocketEventTarget(new WebSocket(server.url));
+  const { echo } = (await ready(socket)).supports;
+  // The far end here is a hub, and that one echoes; another socket does not.
+  yield { name: "WebSocket", call: "createWebSocketEventTarget(socket)", supports: { ...socket.supports, echo: echo && "hub" } };
+  const client = createHubEventTarget(server.url);
+  yield { name: "hub, reconnecting", call: "createHubEventTarget(url)", supports: (await ready(client)).supports };
+  yield { name: "inside the hub", call: "hub.eventTarget", supports: (await ready(server.hub.eventTarget)).supports };
+  await Promise.all([socket.close(), client.close()]);
+  await server.close();
+
+  const far = new MessageChannel();
+  const plainLink = createWorkerEventTarget(far.port1, { plain: true });
+  yield { name: "any of the pipes, plain", call: "…, { plain: true }", supports: (await ready(plainLink)).supports };
+  await plainLink.close();
+  far.port1.close();
+}
+
+const yes = (value) => (value === true ? "yes" : value === false ? "no" : value);
+const size = (bytes) => (bytes === undefined ? "–" : bytes % 1048576 === 0 ? `${bytes / 1048576} MiB` : `${bytes} B`);
+
+const rows = [];
+for await (const { name, call, supports } of targets())
+  rows.push(
+    [
+      name,
+      `\`${call}\``,
+      supports.publishAck,
+      supports.delivery,
+      supports.lossDetection,
+      yes(supports.subscribeAck),
+      supports.patterns,
+      yes(supports.echo),
+      yes(supports.groups),
+      yes(supports.replay),
+      size(supports.maxPayload),
+    ].join(" | "),
+  );
+const table = [
+  "| transport | made by | `publishAck` | `delivery` | `lossDetection` | `subscribeAck` | `patterns` | `echo` | `groups` | `replay` | `maxPayload` |",
+  "|---|---|---|---|---|---|---|---|---|---|---|",
+  ...rows.map((row) => `| ${row} |`),
+].join("\n");
+
+const before = readFileSync(readme, "utf8");
+const [head, rest = ""] = before.split(BEGIN);
+const after = `${head}${BEGIN}\n${table}\n${END}${rest.split(END)[1] ?? ""}`;
+if (after === before) process.exit(0);
+if (process.argv.includes("--check")) {
+  console.error("README.md: the table of transports is not what the manifests say; run `npm run docs`");
+  process.exit(1);
+}
+writeFileSync(readme, after);
+console.log("README.md: wrote the table of transports");
