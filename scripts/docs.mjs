@@ -37,7 +37,11 @@ async function* targets() {
   const socket = createWebSocketEventTarget(new WebSocket(server.url));
   const { echo } = (await ready(socket)).supports;
   // The far end here is a hub, and that one echoes; another socket does not.
-  yield { name: "WebSocket", call: "createWebSocketEventTarget(socket)", supports: { ...socket.supports, echo: echo && "hub" } };
+  yield {
+    name: "WebSocket",
+    call: "createWebSocketEventTarget(socket)",
+    supports: { ...socket.supports, echo: echo && "hub" },
+  };
   const client = createHubEventTarget(server.url);
   yield { name: "hub, reconnecting", call: "createHubEventTarget(url)", supports: (await ready(client)).supports };
   yield { name: "inside the hub", call: "hub.eventTarget", supports: (await ready(server.hub.eventTarget)).supports };

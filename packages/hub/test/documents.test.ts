@@ -1,0 +1,40 @@
+import { execFileSync } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { expect, test } from "vitest";
+
+const root = new URL("../../../", import.meta.url);
+const read = (path: string): string => readFileSync(new URL(path, root), "utf8");
+
+test("the README's table of transports is what the manifests say", () => {
+  execFileSync(process.execPath, [fileURLToPath(new URL("scripts/docs.mjs", root)), "--check"], {
+    cwd: fileURLToPath(root),
+  });
+});
+
+test("every error code is a heading of docs/errors.md, and no other", () => {
+  const union = /export type PubSubErrorCode =([^;]*);/.exec(read("packages/pubsub/src/errors.ts"))?.[1] ?? "";
+  const codes = [...union.matchAll(/"([A-Z_]+)"/g)].map((match) => match[1]);
+  const headings = [...read("docs/errors.md").matchAll(/^## (\S+)$/gm)].map((match) => match[1]);
+  expect(codes.length).toBeGreaterThan(10);
+  expect(headings).toEqual(codes);
+});
+
+test("every link between the documents leads to a file", () => {
+  const documents = [
+    "README.md",
+    "docs/errors.md",
+    ...readdirSync(new URL("docs/architecture/", root)).map((name) => `docs/architecture/${name}`),
+  ];
+  for (const document of documents)
+    for (const [, target = ""] of read(document).matchAll(/\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)/g))
+      expect(() => readdirOrRead(new URL(target, new URL(document, root))), `${document} → ${target}`).not.toThrow();
+});
+
+function readdirOrRead(url: URL): void {
+  try {
+    readFileSync(url);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EISDIR") throw error;
+  }
+}
