@@ -133,7 +133,8 @@ describe("subscribe", () => {
   });
 
   test("is disposable, and its iterator is itself", async () => {
-    await using events = await pubsub.subscribe("job.status");
+    const events = await pubsub.subscribe("job.status");
+    expectTypeOf(events).toExtend<AsyncDisposable>();
     expectTypeOf(events[Symbol.asyncIterator]()).toEqualTypeOf<typeof events>();
   });
 
@@ -155,7 +156,6 @@ describe("subscribe", () => {
     void pubsub.subscribe("session.stauts");
     // @ts-expect-error -- No event type of this PubSub matches session.*.*.*
     void pubsub.subscribe("session.*.*.*", "1");
-    expectTypeOf(pubsub.subscribe).toBeCallableWith("session.*");
     type Problem = Parameters<typeof pubsub.subscribe<"nothing.here">>[0];
     expectTypeOf<Problem>().toEqualTypeOf<"No event type of this PubSub matches nothing.here">();
   });
@@ -256,10 +256,9 @@ describe("maps", () => {
 
   test("without a map every type goes and payloads are unknown", async () => {
     const open = createPubSub();
-    expectTypeOf(open).toEqualTypeOf<PubSub<PubSubEventMap>>();
+    expectTypeOf(open).toEqualTypeOf<PubSub>();
     void open.publish("what.ever", "1", Symbol.iterator);
-    for await (const event of open.subscribe("what.*"))
-      expectTypeOf(event).toEqualTypeOf<EventEnvelope<string, unknown>>();
+    for await (const event of open.subscribe("what.*")) expectTypeOf(event).toEqualTypeOf<EventEnvelope>();
   });
 
   test("keys may be templates", async () => {
@@ -281,7 +280,9 @@ describe("the rest of what users hold", () => {
   test("is disposable and tells its status", () => {
     expectTypeOf(pubsub).toExtend<AsyncDisposable>();
     expectTypeOf(pubsub.status).toEqualTypeOf<Status>();
-    expectTypeOf(pubsub.onStatus).parameter(0).toEqualTypeOf<(status: Status, cause: unknown) => void>();
+    expectTypeOf<Parameters<typeof pubsub.onStatus>>().toEqualTypeOf<
+      [listener: (status: Status, cause: unknown) => void]
+    >();
     expectTypeOf(pubsub.onStatus(() => {})).toEqualTypeOf<() => void>();
   });
 
