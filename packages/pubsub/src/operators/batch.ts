@@ -20,12 +20,10 @@ export interface BatchOptions {
  * Arrays are never empty. What is left when the source ends or fails is delivered first. Items are read only while the
  * consumer asks for a batch; meanwhile they wait in the source.
  *
- * ```ts
- * for await (const events of pipe(subscription, batch({ count: 500, time: 200 }))) await insert(events);
- * ```
- *
  * @throws RangeError when `count` is not a whole number from 1, or `time` not a number from 0 to 2,147,483,647
  * @throws TypeError when neither is given
+ * @example
+ * for await (const events of pipe(subscription, batch({ count: 500, time: 200 }))) await insert(events);
  */
 export function batch<T>(options: number | BatchOptions): Operator<T, T[]> {
   const { count, time, clock = realClock } = typeof options === "number" ? { count: options } : options;

@@ -8,9 +8,8 @@ import type { Operator } from "./fuse.ts";
  * The predicate gets the item and its index from 0. It may return a promise: the next item is looked at when that has
  * settled. What it throws closes the source and is thrown by the pipeline.
  *
- * ```ts
+ * @example
  * const busy = pipe(events, filter((event) => event.payload.status === "busy"));
- * ```
  */
 export function filter<In, Out extends In>(predicate: (item: In, index: number) => item is Out): Operator<In, Out>;
 export function filter<In>(predicate: (item: In, index: number) => unknown): Operator<In, In>;

@@ -38,12 +38,12 @@ export type Stage<In, Out> = (next: Next<Out>, run: Run) => Next<In>;
 /** The side of a pipeline that its stages see. */
 export interface Run {
   /**
-   * What is left to hand on when the source has ended, failed, or was stopped by a later stage; pushed by a stage as it is made.
-   * Called in the order of the stages, before the end or the error is passed on. Stages are made from the last to the first, so
-   * the length a stage finds is the number of those after it.
+   * What a stage still has to hand on when the source has ended or failed; a stage pushes it as it is made. Called in the
+   * order of the stages, before the end or the error is passed on. Stages are made from the last to the first: a stage
+   * that stops the source cuts the list to the length it found, since what is held before it is wanted no more.
    */
   readonly ends: (() => unknown)[];
-  /** Set by a stage that wants no more values: the source is closed. */
+  /** Set by a stage that wants no more values, before it hands on its last: the source is closed. */
   over: boolean;
   /** A promise that must settle before anything else happens, and what to do with its value. Set by `later`. */
   wait: Promise<unknown> | undefined;
@@ -201,18 +201,26 @@ class Fused implements Pipeline<unknown>, Run {
             await this.#finish();
             break;
           } else {
-            asking = true;
-            const result = await this.#ask();
-            asking = false;
-            if (this.#done) break;
-            if (result !== NOTHING) {
+            // What is asked for once is asked for again right here: the way through the outer loop costs a tenth.
+            do {
+              asking = true;
+              const result = await this.#ask();
+              asking = false;
+              if (this.#done) return;
+              if (result === NOTHING) break;
               this.#asking = false;
               this.#pending = undefined;
               if (result.done === true) {
                 this.over = true;
                 this.#open = false;
               } else value = (this.#push as Next<never>)(result.value as never);
-            }
+            } while (
+              value === NOTHING &&
+              !this.#polls &&
+              !this.over &&
+              this.wait === undefined &&
+              this.due === undefined
+            );
           }
         } catch (error) {
           // What the source threw it threw by itself, so there is nothing to close.

@@ -8,9 +8,8 @@ import type { Operator } from "./fuse.ts";
  * and the next item is read after that, so that the order stays. What it throws closes the source and is thrown by the
  * pipeline.
  *
- * ```ts
+ * @example
  * const statuses = pipe(events, map((event) => event.payload.status));
- * ```
  */
 export function map<In, Out>(fn: (item: In, index: number) => Out): Operator<In, Awaited<Out>> {
   return (source) =>

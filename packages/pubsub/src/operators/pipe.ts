@@ -6,7 +6,7 @@
  * wanted. Stages that need not wait run as one iterator, whatever their number. The last stage may be a consumer such as
  * `toArray()`; the result is then its promise. Types are inferred through 20 stages; a pipe is a source for the next one.
  *
- * ```ts
+ * @example
  * const names = await pipe(
  *   events,
  *   filter((event) => event.payload.online),
@@ -14,7 +14,6 @@
  *   take(10),
  *   toArray(),
  * );
- * ```
  */
 export function pipe<A>(source: AsyncIterable<A>): AsyncIterable<A>;
 export function pipe<A, B>(source: AsyncIterable<A>, stage1: (source: AsyncIterable<A>) => B): B;

@@ -8,11 +8,9 @@ import type { Consumer } from "./fuse.ts";
  * The function gets the value so far, the item and the item's index from 0. It may return a promise: the next item is
  * read when that has settled. What it throws closes the source and rejects the result, as an error of the source does.
  *
- * ```ts
+ * @throws TypeError by way of the promise, when there is neither an item nor an initial value
+ * @example
  * const total = await pipe(orders, take(100), reduce((sum, order) => sum + order.payload.amount, 0));
- * ```
- *
- * The result rejects with a TypeError when there is neither an item nor an initial value.
  */
 export function reduce<T>(fn: (value: T, item: T, index: number) => T | PromiseLike<T>): Consumer<T, T>;
 export function reduce<T, Out>(

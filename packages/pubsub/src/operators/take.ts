@@ -8,11 +8,9 @@ import type { Operator } from "./fuse.ts";
  * The source is closed as soon as the last of them is delivered: it is not asked for another item, which might never
  * come. `take(0)` closes it without reading; `Infinity` takes all. A fraction is cut off.
  *
- * ```ts
- * for await (const event of pipe(events, take(3))) console.log(event.payload);
- * ```
- *
  * @throws RangeError when `limit` is negative or not a number
+ * @example
+ * for await (const event of pipe(events, take(3))) console.log(event.payload);
  */
 export function take<T>(limit: number): Operator<T, T> {
   const whole = Math.trunc(limit);

@@ -8,9 +8,8 @@ import type { Consumer } from "./fuse.ts";
  * The array grows as long as the source has items: put a `take` before it where the source does not end. The result
  * rejects with what the source throws.
  *
- * ```ts
+ * @example
  * const firstTen = await pipe(events, take(10), toArray());
- * ```
  */
 export function toArray<T>(): Consumer<T, T[]> {
   return (source) => {
