@@ -364,7 +364,8 @@ class PubSubOverCore {
   #abort({ reason }: AbortSignal): void {
     this.#beClosed(reason);
     this.#endAll(reason, (sink) => (sink instanceof Queue ? sink.discard() : sink.end()));
-    this.#closing ??= this.core.settle(this, 0);
+    const settled = this.core.settle(this, 0);
+    this.#closing ??= settled;
   }
 
   /** The last status of all; what becomes of the target does not concern this PubSub any more. */
