@@ -1,12 +1,13 @@
 import { createServer } from "node:http";
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { isIPv6 } from "node:net";
 import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
 import { PubSubError } from "@alkdev/pubsub";
 import { webSocketChannel } from "@alkdev/pubsub/event-target-websocket";
 import { WebSocketServer } from "ws";
 import { createHub } from "./hub.ts";
-import type { Hub, HubOptions } from "./hub.ts";
+import type { Hub, HubLink, HubOptions } from "./hub.ts";
 
 /** Options of `createHubServer`; those of the hub apply where no `hub` is given. */
 export interface HubServerOptions extends HubOptions {
@@ -47,7 +48,8 @@ const HARD_LIMIT = 4;
 export async function createHubServer(options: HubServerOptions = {}): Promise<HubServer> {
   const { host = "127.0.0.1", port = 8080, allowedHosts = [], limits } = options;
   const hub = options.hub ?? createHub(options);
-  const allowed = new Set(["localhost", "127.0.0.1", "[::1]", host, ...allowedHosts].map((name) => name.toLowerCase()));
+  const names = ["localhost", "127.0.0.1", "[::1]", host, ...allowedHosts];
+  const allowed = new Set(names.map((name) => (isIPv6(name) ? nameOf(`http://[${name}]`) : name.toLowerCase())));
   const frame = limits?.frame ?? 1024 * 1024;
   const sockets = new WebSocketServer({
     noServer: true,
@@ -55,6 +57,8 @@ export async function createHubServer(options: HubServerOptions = {}): Promise<H
     perMessageDeflate: false,
     maxPayload: frame * HARD_LIMIT,
   });
+  /** Those of this server; a hub that was handed in may have others. */
+  const links = new Set<HubLink>();
   const server = createServer((request, response) => respond(request, response));
   server.on("upgrade", (request, socket, head) => {
     const refusal = foreign(request, allowed);
@@ -63,7 +67,9 @@ export async function createHubServer(options: HubServerOptions = {}): Promise<H
       // A frame over the hard limit or broken framing is an error of the socket, which then closes: one link's end.
       webSocket.on("error", (error) => options.onError?.(error, undefined));
       try {
-        hub.connect(webSocketChannel(webSocket));
+        const link = hub.connect(webSocketChannel(webSocket));
+        links.add(link);
+        void link.closed.then(() => links.delete(link));
       } catch (error) {
         webSocket.close(1013, error instanceof PubSubError ? error.code : "ERROR");
       }
@@ -73,9 +79,9 @@ export async function createHubServer(options: HubServerOptions = {}): Promise<H
   function respond(request: IncomingMessage, response: ServerResponse): void {
     const refusal = foreign(request, allowed);
     if (refusal !== undefined) return answer(response, 403, { error: refusal });
-    const { pathname } = new URL(request.url ?? "/", "http://hub");
-    if (pathname === "/status") return answer(response, 200, hub.status());
-    if (pathname === "/") return answer(response, 200, { hub: "@alkdev/hub", webSocket: address(), status: "/status" });
+    const path = request.url?.split("?", 1)[0];
+    if (path === "/status") return answer(response, 200, hub.status());
+    if (path === "/") return answer(response, 200, { hub: "@alkdev/hub", webSocket: address(), status: "/status" });
     answer(response, 404, { error: "Not found. Connect a WebSocket, or GET /status." });
   }
 
@@ -96,6 +102,7 @@ export async function createHubServer(options: HubServerOptions = {}): Promise<H
   const close = (): Promise<void> =>
     (closing ??= (async () => {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      for (const link of [...links]) link.close("CLOSED", "The hub was closed.");
       if (options.hub === undefined) await hub.close();
       sockets.close();
       server.closeAllConnections();
@@ -128,6 +135,10 @@ function answer(response: ServerResponse, status: number, body: unknown): void {
 }
 
 function refuse(socket: Duplex, status: number, message: string): void {
+  // An upgraded socket has no other listener, and a peer that resets it would end the process; one that does not hang up
+  // would hold it for ever.
+  socket.on("error", () => socket.destroy());
+  socket.once("finish", () => socket.destroy());
   const body = `${JSON.stringify({ error: message })}\n`;
   socket.end(
     `HTTP/1.1 ${status} Forbidden\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
