@@ -255,23 +255,18 @@ export class TransportCore implements Core, Receiver {
   #drive(state: FilterState): void {
     if (state.driven || this.#over !== undefined) return;
     state.driven = true;
-    void this.#driving(state).then(() => {
-      state.driven = false;
-      if (state.sinks.size === 0 && state.phase === "idle" && this.#filters.get(state.key) === state)
-        this.#filters.delete(state.key);
-      if (this.#linkUp) this.#hasResumed(state);
-    });
+    void this.#driving(state);
   }
 
   async #driving(state: FilterState): Promise<void> {
     for (;;) {
       const wanted = state.sinks.size > 0;
-      if (this.#over !== undefined || (wanted ? state.phase === "live" : state.phase === "idle")) return;
+      if (this.#over !== undefined || (wanted ? state.phase === "live" : state.phase === "idle")) break;
       if (!this.#linkUp) {
         // Nothing can be asked now. Whoever brings the link up (open, resumed) drives every filter.
-        if (!wanted || this.#status !== "idle") return;
+        if (!wanted || this.#status !== "idle") break;
         await this.open().catch(ignore);
-        if (!this.#linkUp) return;
+        if (!this.#linkUp) break;
         continue;
       }
       const epoch = this.#epoch;
@@ -297,6 +292,11 @@ export class TransportCore implements Core, Receiver {
         if (problem !== undefined && epoch === this.#epoch) this.#report(problem.error);
       }
     }
+    // In the same tick as the decision to stop: whoever wants something new in the next one finds nobody driving.
+    state.driven = false;
+    if (state.sinks.size === 0 && state.phase === "idle" && this.#filters.get(state.key) === state)
+      this.#filters.delete(state.key);
+    if (this.#linkUp) this.#hasResumed(state);
   }
 
   /** Asks the transport, until it answers, the time is up or the link is cut; returns what went wrong. */
