@@ -303,10 +303,12 @@ class PubSubOverCore {
   #bind(queue: Queue, signal: AbortSignal | undefined): void {
     const ignoreSignal = signal && onAbort(signal, () => queue.discard());
     queue.release = () => {
-      forget(queue);
       this.core.unsubscribe(queue);
-      ignoreSignal?.();
       this.#waitsNoMore(queue, signal);
+    };
+    queue.finished = () => {
+      forget(queue);
+      ignoreSignal?.();
     };
   }
 

@@ -105,6 +105,8 @@ export class Queue implements Sink {
   gaps = 0;
   /** Detaches from the core; set by whoever attached. */
   release: (() => void) | undefined;
+  /** Nothing is left to read. Later than `release`: until then a signal may still discard what drains. */
+  finished: (() => void) | undefined;
 
   readonly #settings: QueueSettings;
   #ring: Ring<EventEnvelope | Mark> | undefined;
@@ -171,6 +173,7 @@ export class Queue implements Sink {
     this.#marks = 0;
     this.#detach();
     this.#settleParked();
+    this.#finish();
   }
 
   next(): Promise<Result> {
@@ -292,6 +295,7 @@ export class Queue implements Sink {
   /** What a read gives once nothing is buffered: the error once, then done. */
   #terminal(): Promise<Result> {
     this.#state = "over";
+    this.#finish();
     if (!this.#failed) return Promise.resolve(OVER);
     this.#failed = false;
     const error = this.#error;
@@ -317,6 +321,12 @@ export class Queue implements Sink {
     const release = this.release;
     this.release = undefined;
     release?.();
+  }
+
+  #finish(): void {
+    const finished = this.finished;
+    this.finished = undefined;
+    finished?.();
   }
 }
 

@@ -109,7 +109,7 @@ export function subscriptionOf(queue: Queue): Subscription {
   return subscription;
 }
 
-/** The queue is detached; there is nothing left for the registry to do. */
+/** The queue is empty for good; there is nothing left for the registry to do. */
 export function forget(queue: Queue): void {
   abandoned.unregister(queue);
 }
