@@ -1,0 +1,4 @@
+/** A Markdown table. */
+export function table(head, alignment, rows) {
+  return [head, alignment, ...rows].map((cells) => `| ${cells.join(" | ")} |`).join("\n");
+}
