@@ -5,7 +5,7 @@ import type { EventEnvelope } from "./envelope.ts";
 import { formatTopic, PubSubError, report } from "./errors.ts";
 import { Outbound } from "./outbound.ts";
 import { filterKey, isPattern, matchesFilter } from "./topic.ts";
-import { deadline, randomId } from "./timers.ts";
+import { deadline, quietDeadline, randomId } from "./timers.ts";
 import type { Filter, Gap, Receiver, Status, Supports, Transport } from "./transport.ts";
 
 /** Options of the core, and so of every event target. All times are in milliseconds. */
@@ -46,6 +46,7 @@ class FilterState {
   /** A resume waits for it before the status is `ready`. */
   resuming = false;
   #list: readonly Sink[] | undefined;
+  #turn = 0;
 
   constructor(sink: Sink, key: string) {
     this.filter = { type: sink.type, id: sink.id, group: sink.group };
@@ -55,6 +56,16 @@ class FilterState {
   /** The sinks as a list that a dispatch may read while sinks come and go. */
   get list(): readonly Sink[] {
     return (this.#list ??= [...this.sinks]);
+  }
+
+  /** One sink that wants it, each in its turn: the members of a group on this side are one member to the far end. */
+  inTurn(own: boolean): readonly Sink[] {
+    const { list } = this;
+    for (let i = 0; i < list.length; i++) {
+      const sink = list[this.#turn++ % list.length] as Sink;
+      if (!own || sink.own) return [sink];
+    }
+    return [];
   }
 
   add(sink: Sink): void {
@@ -90,6 +101,8 @@ export class TransportCore implements Core, Receiver {
   #interruptedAt = 0;
   /** Whether the transport may be asked: open, and not between a cut and its `resumed`. */
   #linkUp = false;
+  /** A cut between the transport's word that it is open and the tick in which that is known here. */
+  #cutEarly: { readonly cause: unknown } | undefined;
   /** Questions to the transport that have no answer yet; a cut answers them. */
   readonly #asked = new Set<() => void>();
   /** Filters that a resume still waits for. */
@@ -374,6 +387,7 @@ export class TransportCore implements Core, Receiver {
   async #open(): Promise<void> {
     const { connectTimeout } = this.#options;
     const abort = (this.#openAbort = new AbortController());
+    this.#cutEarly = undefined;
     this.#setStatus("connecting", undefined);
     const problem = await this.#ask(
       () => this.#transport.open(this, abort.signal),
@@ -398,6 +412,20 @@ export class TransportCore implements Core, Receiver {
       throw error;
     }
     this.#linkUp = true;
+    if (this.#cutEarly !== undefined) {
+      const { cause } = this.#cutEarly;
+      this.interrupted(cause);
+      this.#outbound.rejectWaiting(
+        new PubSubError(
+          "INTERRUPTED",
+          "The connection was interrupted as soon as it was open; nothing was published.",
+          {
+            cause,
+          },
+        ),
+      );
+      return;
+    }
     this.#setStatus("ready", undefined);
     this.#outbound.sendWaiting((envelope, owner) => this.#send(envelope, owner));
     for (const state of this.#filters.values()) this.#drive(state);
@@ -455,10 +483,18 @@ export class TransportCore implements Core, Receiver {
     if (filter === undefined) return this.#dispatcher.dispatch(envelope, own);
     const state = this.#byFilter.get(filter);
     // Brokers' patterns may be wider than ours (Redis globs cross dots), so the filter has the last word.
-    if (state !== undefined && matchesFilter(filter, envelope)) this.#dispatcher.dispatchTo(state.list, envelope, own);
+    if (state !== undefined && matchesFilter(filter, envelope))
+      this.#dispatcher.dispatchTo(filter.group === undefined ? state.list : state.inTurn(own), envelope, own);
   }
 
   interrupted(cause: unknown): void {
+    if (this.#status === "connecting" && !this.#linkUp) {
+      // Unless `open` has resolved already, what the transport is doing about it is part of opening.
+      const early = (this.#cutEarly = { cause });
+      quietDeadline(0, () => {
+        if (this.#cutEarly === early) this.#cutEarly = undefined;
+      });
+    }
     if (this.#over !== undefined || !this.#linkUp) return;
     this.#linkDown();
     if (this.#status !== "interrupted") this.#interruptedAt = Date.now();
@@ -466,6 +502,7 @@ export class TransportCore implements Core, Receiver {
   }
 
   resumed(how: { readonly kept: boolean; readonly replayed: boolean }): void {
+    this.#cutEarly = undefined;
     if (this.#over !== undefined || this.#status !== "interrupted" || this.#linkUp) return;
     this.#linkUp = true;
     this.#epoch++;
