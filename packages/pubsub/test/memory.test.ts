@@ -25,3 +25,39 @@ test("a signal that is aborted while a subscription drains discards the rest", a
   abort.abort();
   expect(await events.next()).toEqual({ value: undefined, done: true });
 });
+
+test("a cut in the very tick in which the connection opened is noticed", async () => {
+  for (let ticks = 0; ticks < 20; ticks++) {
+    const transport = createMemoryTransport(createMemoryBroker());
+    const target = defineEventTarget(transport, { onError: () => undefined });
+    const pubsub = createPubSub({ eventTarget: target });
+    const first = pubsub.publish("a.b", "", 1).catch((error: unknown) => error);
+    for (let i = 0; i < ticks; i++) await undefined;
+    transport.cut();
+    transport.reconnect();
+    await first;
+    await pubsub.publish("a.b", "", 2).catch(() => undefined);
+    const events = await pubsub.subscribe("a.b");
+    await pubsub.publish("a.b", "", 3);
+    expect((await events.next()).value?.payload).toBe(3);
+    await target.close();
+  }
+});
+
+test("members of a group on one event target are served in turn, as those on different ones are", async () => {
+  const broker = createMemoryBroker();
+  const supports = { groups: true, echo: true, overlap: "per-filter" } as const;
+  const pubsubs = [0, 1].map(() =>
+    createPubSub({ eventTarget: defineEventTarget(createMemoryTransport(broker, { supports })) }),
+  );
+  const [first, second] = pubsubs as [(typeof pubsubs)[0], (typeof pubsubs)[0]];
+  const seen: unknown[][] = [[], [], []];
+  for (const [i, pubsub] of [first, first, second].entries())
+    await pubsub.on("a.b", ({ payload }) => void seen[i]?.push(payload), { group: "workers" });
+  for (let i = 0; i < 8; i++) await second.publish("a.b", "", i);
+  const control = await first.subscribe("a.b");
+  await second.publish("a.b", "", 8);
+  await control.next();
+  expect(seen.flat().sort()).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8]);
+  expect(Math.min(...seen.map(({ length }) => length))).toBe(2);
+});

@@ -64,7 +64,7 @@ export interface MemoryTransport extends Transport {
   freeze(): void;
   /** What was held back arrives. */
   thaw(): void;
-  /** Connects again after a cut. Does nothing while connected. */
+  /** Connects again after a cut. Does nothing while connected, or while there is no open target to connect for. */
   reconnect(how?: Resumption): void;
   /**
    * The next events (default 1) for this connection do not reach it: reported where `lossDetection` is `full`; where it is
@@ -201,7 +201,8 @@ class Broker implements MemoryBroker {
   /** A client says who it is. What it missed follows the answer. */
   hello(session: Session, down: Lane, how: Resumption | undefined, cursor: number): void {
     const replayed = how?.replayed === true && session.supports.replay && cursor >= this.#floor;
-    const kept = how?.kept === true && session.known;
+    // Without an acknowledgement nobody knows which of the subscriptions arrived before the cut.
+    const kept = how?.kept === true && session.known && session.supports.subscribeAck;
     if (!kept) this.#forget(session);
     session.known = true;
     session.sent = replayed && !kept ? new Set() : undefined;
@@ -384,6 +385,8 @@ class Client implements MemoryTransport {
   #down: Lane | undefined;
   #receiver: Receiver | undefined;
   #opening: Pending | undefined;
+  /** Whether `open` has succeeded; before, it is the core that tries again. */
+  #opened = false;
   #closed = false;
   readonly #refs = new Map<string, Ref>();
   readonly #publishes = new Map<number, Pending>();
@@ -505,7 +508,7 @@ class Client implements MemoryTransport {
 
   reconnect(how: Resumption = {}): void {
     this.#own.post(() => {
-      if (this.#up === undefined && !this.#closed && this.#receiver !== undefined) this.#connect(how);
+      if (this.#up === undefined && this.#opened && !this.#closed) this.#connect(how);
     });
   }
 
@@ -572,6 +575,7 @@ class Client implements MemoryTransport {
         for (const [key, ref] of this.#refs) if (ref.live) this.#from.set(key, Math.max(ref.since, this.#cursor));
       this.#refs.clear();
     }
+    this.#opened = true;
     if (opening === undefined) this.#receiver?.resumed(how);
     else opening.resolve();
   }
