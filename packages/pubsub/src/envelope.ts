@@ -1,5 +1,5 @@
 import { excerpt, PubSubError } from "./errors.ts";
-import { typeProblem } from "./topic.ts";
+import { idProblem, typeProblem } from "./topic.ts";
 
 /**
  * What travels with an event beside its payload. Unknown members are preserved by every transport.
@@ -68,8 +68,8 @@ export function isEnvelope(value: unknown): value is EventEnvelope {
  * Reads one envelope from JSON text or from an object that some transport received.
  *
  * @returns the envelope, its unknown members kept.
- * @throws PubSubError `MALFORMED` for broken JSON, for anything that is no envelope, and for a type that nobody may
- * publish (reserved `$` types included).
+ * @throws PubSubError `MALFORMED` for broken JSON, for anything that is no envelope, and for a type (reserved `$` types
+ * included) or an id that nobody may publish.
  * @example
  * parseEnvelope('{"type":"a.b","id":"","payload":1}').payload; // 1
  */
@@ -80,6 +80,8 @@ export function parseEnvelope(data: unknown): EventEnvelope {
   const problem = typeProblem(value.type);
   if (problem !== undefined)
     throw new PubSubError("MALFORMED", `An envelope with the type ${excerpt(value.type)}: ${problem}.`);
+  const tooLong = idProblem(value.id);
+  if (tooLong !== undefined) throw new PubSubError("MALFORMED", `An envelope of ${value.type}: ${tooLong}`);
   return value;
 }
 

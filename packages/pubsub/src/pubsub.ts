@@ -225,7 +225,7 @@ class PubSubOverCore {
     this.core =
       eventTarget === undefined
         ? new LocalCore()
-        : ((eventTarget as { [coreOf]?: Core })[coreOf] ?? new PlainCore(checkTarget(eventTarget), onError));
+        : ((eventTarget as { [coreOf]?: Core } | null)?.[coreOf] ?? new PlainCore(checkTarget(eventTarget), onError));
     if (signal?.aborted === true) this.#abort(signal);
     else if (signal !== undefined) this.#ignoreSignal = onAbort(signal, () => this.#abort(signal));
   }

@@ -83,11 +83,14 @@ export function checkId(id: string): void {
       asText(id),
       `An id must be a string, not ${id === null ? "null" : typeof id}; use "" where the type alone is the topic.`,
     );
-  if (id.length * 3 > MAX_ID_BYTES && utf8Length(id) > MAX_ID_BYTES)
-    throw new InvalidTopicError(
-      id,
-      `An id may have ${MAX_ID_BYTES} bytes, this one has ${utf8Length(id)} (it starts with ${JSON.stringify(id.slice(0, 32))}); put long values into the payload.`,
-    );
+  const problem = idProblem(id);
+  if (problem !== undefined) throw new InvalidTopicError(id, problem);
+}
+
+/** Why a string cannot be an id, or undefined if it can. */
+export function idProblem(id: string): string | undefined {
+  if (id.length * 3 <= MAX_ID_BYTES || utf8Length(id) <= MAX_ID_BYTES) return undefined;
+  return `An id may have ${MAX_ID_BYTES} bytes, this one has ${utf8Length(id)} (it starts with ${JSON.stringify(id.slice(0, 32))}); put long values into the payload.`;
 }
 
 /** @throws InvalidTopicError unless the filter can be subscribed to. */
