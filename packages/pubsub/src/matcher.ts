@@ -16,9 +16,13 @@ class Bucket<E extends Entry> {
     this.list = list;
   }
 
-  /** The caller has marked one entry of this bucket as inactive. A dispatch under way keeps the old list. */
+  /** The caller has marked one entry of this bucket as inactive. */
   bury(): void {
-    if (++this.dead * 2 < this.list.length) return;
+    if (++this.dead * 2 >= this.list.length) this.sweep();
+  }
+
+  /** A dispatch under way keeps the old list. */
+  sweep(): void {
     this.list = this.list.filter(isActive);
     this.dead = 0;
   }
@@ -31,70 +35,121 @@ function isActive(entry: Entry): boolean {
 /** A lone entry is stored as it is: most topics have one, and a list would cost as much again. */
 type Slot<E extends Entry> = E | Bucket<E>;
 
+function withEntry<E extends Entry>(slot: Slot<E> | undefined, entry: E, again: boolean): Slot<E> {
+  if (slot === undefined) return entry;
+  if (!(slot instanceof Bucket)) return new Bucket([slot, entry]);
+  // It may still lie buried in there, and must not rise in two places.
+  if (again) slot.sweep();
+  slot.list.push(entry);
+  return slot;
+}
+
+/** For a slot one of whose entries was marked as inactive. */
+function withoutOne<E extends Entry>(slot: Slot<E> | undefined): Slot<E> | undefined {
+  if (!(slot instanceof Bucket)) return undefined;
+  slot.bury();
+  return slot.list.length === 0 ? undefined : slot;
+}
+
+/** The entries of one type or pattern: for every id, and for one. */
+class Group<E extends Entry> {
+  any: Slot<E> | undefined;
+  ids: Map<string, Slot<E>> | undefined;
+  /** Counts changes: an answer holds while the sum of its groups' versions is what it was. */
+  version = 0;
+
+  get empty(): boolean {
+    return this.any === undefined && this.ids === undefined;
+  }
+
+  add(entry: E, again: boolean): void {
+    this.version++;
+    const { id } = entry;
+    if (id === undefined) {
+      this.any = withEntry(this.any, entry, again);
+      return;
+    }
+    this.ids ??= new Map();
+    const slot = this.ids.get(id);
+    const next = withEntry(slot, entry, again);
+    if (next !== slot) this.ids.set(id, next);
+  }
+
+  delete(id: string | undefined): void {
+    this.version++;
+    if (id === undefined) {
+      this.any = withoutOne(this.any);
+      return;
+    }
+    if (withoutOne(this.ids?.get(id)) !== undefined) return;
+    this.ids?.delete(id);
+    if (this.ids?.size === 0) this.ids = undefined;
+  }
+}
+
+/** What a match gives. */
+type Hit<E extends Entry> = E | readonly E[];
+
+/** A type that was subscribed to, or that was asked for while there were patterns. */
+class Topics<E extends Entry> extends Group<E> {
+  readonly type: string;
+  /** The groups of the patterns that match the type. */
+  wide: readonly Group<E>[] | undefined;
+  /** The matcher's epoch that `wide` is of. */
+  epoch = -1;
+  /** The sum of versions that the answers below are of. */
+  stamp = -1;
+  /** The first answer, for which a map would cost too much, and the others. */
+  id = "";
+  hit: Hit<E> | undefined;
+  hits: Map<string, Hit<E>> | undefined;
+
+  constructor(type: string) {
+    super();
+    this.type = type;
+  }
+}
+
 /** One node of the trie of patterns. */
-interface Node<E extends Entry> {
+class Node<E extends Entry> {
   tokens: Map<string, Node<E>> | undefined;
   star: Node<E> | undefined;
-  /** Patterns that end at this node. */
-  here: Wild<E> | undefined;
-  /** Patterns that end here with `**`. */
-  deep: Wild<E> | undefined;
+  /** The pattern that ends at this node. */
+  here: Group<E> | undefined;
+  /** The pattern that ends here with `**`. */
+  deep: Group<E> | undefined;
 }
 
-/** Entries of one pattern: for every id, and for one id. */
-interface Wild<E extends Entry> {
-  any: E[];
-  ids: Map<string, E[]> | undefined;
-}
-
-/** What matches one type beside the entries of its exact topics; kept until a pattern or an any-id entry comes or goes. */
-interface Wide<E extends Entry> {
-  /** For every id, in order. */
-  any: E[];
-  /** Patterns with one id. */
-  ids: Map<string, E[]> | undefined;
-  /** Merged with an exact topic's entries, by id. */
-  merged: Map<string, E[]> | undefined;
-}
-
-const MAX_WIDE = 4096;
-const MAX_MERGED = 1024;
+/** Answers, and types that nobody subscribed to by name, that are remembered at most. */
+const MAX_REMEMBERED = 8192;
 
 /**
  * Finds the entries whose filter matches a topic, in the order of adding, at a cost that grows with what matches and
- * not with what exists: exact topics in two maps (no joined key), patterns in a trie, results of hot types in a small
- * cache that exact subscriptions do not empty.
+ * not with what exists: two maps from type and id (no joined key), and a trie of patterns. What a trie gave for a type is
+ * kept until a pattern comes or goes, and what was put together for a topic until an entry of it does.
  */
 export class Matcher<E extends Entry> {
-  readonly #exact = new Map<string, Map<string, Slot<E>>>();
-  readonly #anyId = new Map<string, Bucket<E>>();
-  readonly #wide = new Map<string, Wide<E>>();
+  readonly #types = new Map<string, Topics<E>>();
   #trie: Node<E> | undefined;
-  #patterns = 0;
+  /** Counts patterns that came or went. */
+  #epoch = 0;
   #order = 0;
+  /** Where there is something to forget. */
+  #remembering: Topics<E>[] = [];
+  #remembered = 0;
 
   /** Adds an entry. It must not be in a matcher already. */
   add(entry: E): void {
+    const again = entry.order > 0;
+    const { type } = entry;
+    if (isPattern(type)) this.#groupOf(type).add(entry, again);
+    else {
+      let topics = this.#types.get(type);
+      if (topics === undefined) this.#types.set(type, (topics = new Topics(type)));
+      topics.add(entry, again);
+    }
     entry.order = ++this.#order;
     entry.active = true;
-    const { type, id } = entry;
-    if (isPattern(type)) {
-      this.#addPattern(type, id, entry);
-      this.#wide.clear();
-    } else if (id === undefined) {
-      const bucket = this.#anyId.get(type);
-      if (bucket === undefined) this.#anyId.set(type, new Bucket([entry]));
-      else bucket.list.push(entry);
-      this.#wide.delete(type);
-    } else {
-      let ids = this.#exact.get(type);
-      if (ids === undefined) this.#exact.set(type, (ids = new Map()));
-      const slot = ids.get(id);
-      if (slot === undefined) ids.set(id, entry);
-      else if (slot instanceof Bucket) slot.list.push(entry);
-      else ids.set(id, new Bucket([slot, entry]));
-      this.#wide.get(type)?.merged?.delete(id);
-    }
   }
 
   /** Removes an entry; a dispatch under way skips it. Does nothing where it is not held. */
@@ -103,127 +158,152 @@ export class Matcher<E extends Entry> {
     entry.active = false;
     const { type, id } = entry;
     if (isPattern(type)) {
-      this.#deletePattern(type, id, entry);
-      this.#wide.clear();
-    } else if (id === undefined) {
-      const bucket = this.#anyId.get(type);
-      bucket?.bury();
-      if (bucket?.list.length === 0) this.#anyId.delete(type);
-      this.#wide.delete(type);
-    } else {
-      const ids = this.#exact.get(type);
-      const slot = ids?.get(id);
-      if (ids === undefined || slot === undefined) return;
-      if (slot instanceof Bucket) {
-        slot.bury();
-        if (slot.list.length === 0) ids.delete(id);
-      } else ids.delete(id);
-      if (ids.size === 0) this.#exact.delete(type);
-      this.#wide.get(type)?.merged?.delete(id);
+      if (this.#trie !== undefined && this.#prune(this.#trie, type.split("."), 0, id)) this.#trie = undefined;
+      return;
     }
+    const topics = this.#types.get(type);
+    if (topics === undefined) return;
+    topics.delete(id);
+    if (topics.empty) this.#types.delete(type);
   }
 
   /**
    * The entries that match: one, a list in order, or nothing. A list may hold inactive entries, and may grow at its
    * end while it is read: take its length first.
    */
-  match(type: string, id: string): E | readonly E[] | undefined {
-    const slot = this.#exact.get(type)?.get(id);
-    if (this.#patterns > 0 || this.#anyId.size > 0) {
-      const wide = this.#wideOf(type);
-      const byId = wide.ids?.get(id);
-      if (wide.any.length > 0 || byId !== undefined) {
-        if (slot === undefined && byId === undefined) return wide.any;
-        return this.#merge(wide, id, byId, slot);
-      }
+  match(type: string, id: string): Hit<E> | undefined {
+    let topics = this.#types.get(type);
+    if (topics === undefined) {
+      if (this.#trie === undefined) return undefined;
+      topics = new Topics(type);
+      this.#types.set(type, topics);
+      this.#remember(topics);
     }
-    return slot instanceof Bucket ? slot.list : slot;
+    if (topics.epoch !== this.#epoch) this.#widen(topics);
+    const { wide } = topics;
+    if (wide === undefined && topics.any === undefined) return hitOf(topics.ids?.get(id));
+    let stamp = topics.version;
+    if (wide !== undefined) for (let i = 0; i < wide.length; i++) stamp += (wide[i] as Group<E>).version;
+    if (topics.stamp === stamp) {
+      const hit = topics.id === id ? topics.hit : topics.hits?.get(id);
+      if (hit !== undefined) return hit;
+    }
+    return this.#gather(topics, id, stamp);
   }
 
   /** Every entry, in no particular order. */
   *entries(): Generator<E, void, undefined> {
-    for (const ids of this.#exact.values())
-      for (const slot of ids.values()) {
-        if (slot instanceof Bucket) yield* slot.list.filter(isActive);
-        else yield slot;
-      }
-    for (const bucket of this.#anyId.values()) yield* bucket.list.filter(isActive);
+    for (const topics of this.#types.values()) yield* groupEntries(topics);
     if (this.#trie !== undefined) yield* nodeEntries(this.#trie);
   }
 
-  #merge(wide: Wide<E>, id: string, byId: readonly E[] | undefined, slot: Slot<E> | undefined): readonly E[] {
-    const known = wide.merged?.get(id);
-    if (known !== undefined) return known;
-    const exact = slot === undefined ? [] : slot instanceof Bucket ? slot.list : [slot];
-    const merged = inOrder([...wide.any, ...(byId ?? []), ...exact]);
-    wide.merged ??= new Map();
-    if (wide.merged.size >= MAX_MERGED) wide.merged.clear();
-    wide.merged.set(id, merged);
-    return merged;
+  #widen(topics: Topics<E>): void {
+    topics.epoch = this.#epoch;
+    topics.stamp = -1;
+    const wide: Group<E>[] = [];
+    if (this.#trie !== undefined) collect(this.#trie, topics.type.split("."), 0, wide);
+    topics.wide = wide.length === 0 ? undefined : wide;
   }
 
-  #wideOf(type: string): Wide<E> {
-    let wide = this.#wide.get(type);
-    if (wide !== undefined) return wide;
-    const any: E[] = [];
-    const found: Wild<E>[] = [];
-    if (this.#trie !== undefined) collect(this.#trie, type.split("."), 0, found);
-    let ids: Map<string, E[]> | undefined;
-    for (const wild of found) {
-      for (const entry of wild.any) any.push(entry);
-      if (wild.ids === undefined) continue;
-      ids ??= new Map();
-      for (const [id, entries] of wild.ids) ids.set(id, (ids.get(id) ?? []).concat(entries));
+  #gather(topics: Topics<E>, id: string, stamp: number): Hit<E> | undefined {
+    const { wide } = topics;
+    const slots: Slot<E>[] = [];
+    for (let i = wide === undefined ? 0 : wide.length; i >= 0; i--) {
+      const { any, ids } = i === 0 ? topics : ((wide as readonly Group<E>[])[i - 1] as Group<E>);
+      if (any !== undefined) slots.push(any);
+      const slot = ids?.get(id);
+      if (slot !== undefined) slots.push(slot);
     }
-    const bucket = this.#anyId.get(type);
-    if (bucket !== undefined) for (const entry of bucket.list) any.push(entry);
-    wide = { any: inOrder(any), ids, merged: undefined };
-    if (this.#wide.size >= MAX_WIDE) this.#wide.clear();
-    this.#wide.set(type, wide);
-    return wide;
+    const hit = slots.length < 2 ? hitOf(slots[0]) : inOrder(slots);
+    if (topics.stamp !== stamp) {
+      topics.stamp = stamp;
+      topics.hits = undefined;
+      topics.id = id;
+      topics.hit = hit;
+    } else if (hit !== undefined) {
+      topics.hits ??= new Map();
+      topics.hits.set(id, hit);
+      this.#remember(topics);
+    }
+    return hit;
   }
 
-  #addPattern(type: string, id: string | undefined, entry: E): void {
-    this.#patterns++;
-    let node = (this.#trie ??= newNode());
-    let wild: Wild<E> | undefined;
-    for (const token of type.split(".")) {
-      if (token === "**") wild = node.deep ??= { any: [], ids: undefined };
-      else if (token === "*") node = node.star ??= newNode();
+  /** Counts something that `topics` remembers; past the limit all is forgotten. */
+  #remember(topics: Topics<E>): void {
+    if (++this.#remembered > MAX_REMEMBERED) {
+      for (const each of this.#remembering) {
+        each.hits = undefined;
+        if (each.empty && this.#types.get(each.type) === each) this.#types.delete(each.type);
+      }
+      this.#remembering = [];
+      this.#remembered = 1;
+    }
+    if (this.#remembering.at(-1) !== topics) this.#remembering.push(topics);
+  }
+
+  #groupOf(pattern: string): Group<E> {
+    let node = (this.#trie ??= new Node());
+    let end: "here" | "deep" = "here";
+    for (const token of pattern.split("."))
+      if (token === "**") end = "deep";
+      else if (token === "*") node = node.star ??= new Node();
       else {
         node.tokens ??= new Map();
         let next = node.tokens.get(token);
-        if (next === undefined) node.tokens.set(token, (next = newNode()));
+        if (next === undefined) node.tokens.set(token, (next = new Node()));
         node = next;
       }
+    let group = node[end];
+    if (group === undefined) {
+      group = node[end] = new Group();
+      this.#epoch++;
     }
-    wild ??= node.here ??= { any: [], ids: undefined };
-    if (id === undefined) wild.any.push(entry);
-    else {
-      wild.ids ??= new Map();
-      const entries = wild.ids.get(id);
-      if (entries === undefined) wild.ids.set(id, [entry]);
-      else entries.push(entry);
-    }
+    return group;
   }
 
-  #deletePattern(type: string, id: string | undefined, entry: E): void {
-    if (this.#trie === undefined) return;
-    this.#patterns--;
-    prune(this.#trie, type.split("."), 0, id, entry);
-    if (this.#patterns === 0) this.#trie = undefined;
+  /** Takes an entry out below a node; true if the node holds nothing any more. */
+  #prune(node: Node<E>, tokens: readonly string[], at: number, id: string | undefined): boolean {
+    const token = tokens[at];
+    if (token === undefined || token === "**") {
+      const end = token === undefined ? "here" : "deep";
+      node[end]?.delete(id);
+      if (node[end]?.empty === true) {
+        node[end] = undefined;
+        this.#epoch++;
+      }
+    } else if (token === "*") {
+      if (node.star !== undefined && this.#prune(node.star, tokens, at + 1, id)) node.star = undefined;
+    } else {
+      const next = node.tokens?.get(token);
+      if (next !== undefined && this.#prune(next, tokens, at + 1, id)) node.tokens?.delete(token);
+      if (node.tokens?.size === 0) node.tokens = undefined;
+    }
+    return !node.here && !node.deep && !node.star && !node.tokens;
   }
 }
 
-function newNode<E extends Entry>(): Node<E> {
-  return { tokens: undefined, star: undefined, here: undefined, deep: undefined };
+function hitOf<E extends Entry>(slot: Slot<E> | undefined): Hit<E> | undefined {
+  return slot instanceof Bucket ? slot.list : slot;
 }
 
-function inOrder<E extends Entry>(entries: E[]): E[] {
-  return entries.length < 2 ? entries : entries.sort((a, b) => a.order - b.order);
+/** The active entries of several slots, each of which is in order. */
+function inOrder<E extends Entry>(slots: readonly Slot<E>[]): E[] {
+  const entries: E[] = [];
+  for (const slot of slots)
+    if (!(slot instanceof Bucket)) entries.push(slot);
+    else for (const entry of slot.list) if (entry.active) entries.push(entry);
+  if (entries.length > 16) return entries.sort((a, b) => a.order - b.order);
+  // Sorting has a price of its own, which few entries are not worth.
+  for (let i = 1; i < entries.length; i++) {
+    const entry = entries[i] as E;
+    let at = i;
+    for (; at > 0 && (entries[at - 1] as E).order > entry.order; at--) entries[at] = entries[at - 1] as E;
+    entries[at] = entry;
+  }
+  return entries;
 }
 
-function collect<E extends Entry>(start: Node<E>, tokens: readonly string[], from: number, out: Wild<E>[]): void {
+function collect<E extends Entry>(start: Node<E>, tokens: readonly string[], from: number, out: Group<E>[]): void {
   let node = start;
   for (let i = from; ; i++) {
     if (node.deep !== undefined) out.push(node.deep);
@@ -238,46 +318,16 @@ function collect<E extends Entry>(start: Node<E>, tokens: readonly string[], fro
   }
 }
 
-/** Removes the entry below a node; true if the node holds nothing any more. */
-function prune<E extends Entry>(
-  node: Node<E>,
-  tokens: readonly string[],
-  at: number,
-  id: string | undefined,
-  entry: E,
-): boolean {
-  const token = tokens[at];
-  if (token === undefined) {
-    if (node.here !== undefined && without(node.here, id, entry)) node.here = undefined;
-  } else if (token === "**") {
-    if (node.deep !== undefined && without(node.deep, id, entry)) node.deep = undefined;
-  } else if (token === "*") {
-    if (node.star !== undefined && prune(node.star, tokens, at + 1, id, entry)) node.star = undefined;
-  } else {
-    const next = node.tokens?.get(token);
-    if (next !== undefined && prune(next, tokens, at + 1, id, entry)) node.tokens?.delete(token);
-  }
-  return !node.here && !node.deep && !node.star && (node.tokens === undefined || node.tokens.size === 0);
-}
-
-/** Takes the entry out; true if nothing is left. A new list each time: a dispatch may be reading the old one. */
-function without<E extends Entry>(wild: Wild<E>, id: string | undefined, entry: E): boolean {
-  if (id === undefined) wild.any = wild.any.filter((other) => other !== entry);
-  else {
-    const left = wild.ids?.get(id)?.filter((other) => other !== entry) ?? [];
-    if (left.length > 0) wild.ids?.set(id, left);
-    else wild.ids?.delete(id);
-    if (wild.ids?.size === 0) wild.ids = undefined;
-  }
-  return wild.any.length === 0 && wild.ids === undefined;
+function* groupEntries<E extends Entry>(group: Group<E> | undefined): Generator<E, void, undefined> {
+  if (group === undefined) return;
+  for (const slot of [group.any, ...(group.ids?.values() ?? [])])
+    if (slot instanceof Bucket) yield* slot.list.filter(isActive);
+    else if (slot !== undefined) yield slot;
 }
 
 function* nodeEntries<E extends Entry>(node: Node<E>): Generator<E, void, undefined> {
-  for (const wild of [node.here, node.deep]) {
-    if (wild === undefined) continue;
-    yield* wild.any;
-    for (const entries of wild.ids?.values() ?? []) yield* entries;
-  }
+  yield* groupEntries(node.here);
+  yield* groupEntries(node.deep);
   if (node.star !== undefined) yield* nodeEntries(node.star);
   for (const next of node.tokens?.values() ?? []) yield* nodeEntries(next);
 }
