@@ -11,7 +11,8 @@ export function onAbort(signal: AbortSignal, abort: () => void): () => void {
  */
 export function allowListeners(target: EventTarget): void {
   events ??= nodeEvents();
-  events?.setMaxListeners(0, target);
+  // What merely behaves like an EventTarget has no such limit, and Node refuses to set it.
+  if (target instanceof EventTarget) events?.setMaxListeners(0, target);
 }
 
 interface NodeEvents {

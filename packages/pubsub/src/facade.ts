@@ -66,6 +66,8 @@ export class Facade extends EventTarget implements AsyncDisposable {
   readonly #core: Core & Pick<TransportCore, "close" | "closed">;
   readonly #onError: ((error: unknown) => void) | undefined;
   readonly #topics = new Map<string, TopicSink>();
+  /** What is being dispatched; the core dispatches one after the other. */
+  #current: Event | undefined;
 
   constructor(core: TransportCore, onError: ((error: unknown) => void) | undefined) {
     super();
@@ -111,13 +113,17 @@ export class Facade extends EventTarget implements AsyncDisposable {
     if (signal?.aborted === true) return;
     if (sink.registrations.some((known) => known.listener === listener && known.capture === capture)) return;
     const remove = (): void => this.removeEventListener(topic, listener, { capture });
-    const registered: AnyListener = once
-      ? (event) => {
-          remove();
-          if (typeof listener === "function") listener.call(this, event);
-          else listener.handleEvent(event);
-        }
-      : listener;
+    // Node calls a listener for the very event during which it was added; the standard does not.
+    const missed = this.#current;
+    const registered: AnyListener =
+      once || missed !== undefined
+        ? (event) => {
+            if (event === missed) return;
+            if (once) remove();
+            if (typeof listener === "function") listener.call(this, event);
+            else listener.handleEvent(event);
+          }
+        : listener;
     // The platform's own checks of the listener come first, so that a refused one leaves nothing behind.
     super.addEventListener(topic, registered, { capture });
     const release = signal && onAbort(signal, remove);
@@ -170,7 +176,9 @@ export class Facade extends EventTarget implements AsyncDisposable {
 
   /** @internal An envelope for the listeners of a topic. */
   emit(topic: string, envelope: EventEnvelope): void {
-    super.dispatchEvent(new CustomEvent(topic, { detail: envelope }));
+    this.#current = new CustomEvent(topic, { detail: envelope });
+    super.dispatchEvent(this.#current);
+    this.#current = undefined;
   }
 
   /** @internal */

@@ -1,5 +1,6 @@
 // The cores that need no transport: in process, and over a plain EventTarget. This file must not import the transport
 // core, only its contract: the root stays small.
+import { allowListeners } from "./abort.ts";
 import { DONE } from "./core.ts";
 import type { Core, Sink } from "./core.ts";
 import { Dispatcher } from "./dispatcher.ts";
@@ -77,6 +78,7 @@ export class PlainCore extends InstantCore {
   constructor(target: EventTarget, onError: ((error: unknown) => void) | undefined) {
     super();
     this.#target = target;
+    allowListeners(target);
     this.#onError = onError;
   }
 
