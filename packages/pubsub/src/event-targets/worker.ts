@@ -23,11 +23,11 @@ export interface WebPort {
   removeEventListener(type: string, listener: (event: MessageEvent) => void): void;
 }
 
-/** A `Worker` or `parentPort` of `node:worker_threads`: the part of it that is used. */
+/** A `Worker`, `MessagePort` or `parentPort` of `node:worker_threads`: the part of it that is used. */
 export interface NodePort {
   postMessage(message: unknown): void;
-  on(event: string, listener: (...args: never[]) => void): unknown;
-  off(event: string, listener: (...args: never[]) => void): unknown;
+  on(event: string, listener: (value: unknown) => void): unknown;
+  off(event: string, listener: (value: unknown) => void): unknown;
 }
 
 /**
