@@ -1,5 +1,5 @@
 import { PubSubError } from "@alkdev/pubsub";
-import type { EventEnvelope, Filter, Supports } from "@alkdev/pubsub";
+import type { EventEnvelope, Filter, PayloadError, Supports } from "@alkdev/pubsub";
 import {
   checkFilter,
   defineEventTarget,
@@ -153,7 +153,10 @@ class LinkHub implements Hub {
       // The core matches for itself; whatever comes in is shown to it.
       subscribe: () => undefined,
       unsubscribe: () => undefined,
-      publish: (envelope) => this.#forward(envelope),
+      publish: (envelope) => {
+        const problem = this.#forward(envelope);
+        if (problem !== undefined) throw problem;
+      },
       close: () => undefined,
     };
     this.eventTarget = defineEventTarget(own, {
@@ -171,23 +174,30 @@ class LinkHub implements Hub {
     return link;
   }
 
-  /** An event of a link, for all others, itself and the hub's own place. */
-  route(envelope: EventEnvelope): void {
-    this.#forward(envelope);
+  /**
+   * An event of a link, for all others, itself and the hub's own place.
+   *
+   * @returns why it could not be written as JSON, for the publisher: links that needed that have a gap instead
+   */
+  route(envelope: EventEnvelope): PayloadError | undefined {
+    const problem = this.#forward(envelope);
     this.#receiver?.deliver(envelope);
+    return problem;
   }
 
-  #forward(envelope: EventEnvelope): void {
+  #forward(envelope: EventEnvelope): PayloadError | undefined {
     this.#received++;
     const hit = this.filters.match(envelope.type, envelope.id);
-    if (hit === undefined) return;
+    if (hit === undefined) return undefined;
     const event = ++this.#event;
     const outgoing = new Outgoing(envelope);
-    if (!isList(hit)) return hit.link.forward(outgoing, event);
-    for (let i = 0, n = hit.length; i < n; i++) {
-      const filter = hit[i];
-      if (filter?.active === true) filter.link.forward(outgoing, event);
-    }
+    if (!isList(hit)) hit.link.forward(outgoing, event);
+    else
+      for (let i = 0, n = hit.length; i < n; i++) {
+        const filter = hit[i];
+        if (filter?.active === true) filter.link.forward(outgoing, event);
+      }
+    return outgoing.problem;
   }
 
   status(): HubStatus {
@@ -260,7 +270,7 @@ class Link implements HubLink, SessionOwner {
     try {
       this.#session.forward(outgoing);
     } catch (error) {
-      // Too large for what this link takes: it is told that something is missing.
+      // No JSON, or too large for what this link takes: it is told that something is missing.
       const now = Date.now();
       this.#session.sendGap(undefined, { reason: "overflow", since: now, until: now, lost: 1 });
       return this.error(error);
@@ -295,9 +305,9 @@ class Link implements HubLink, SessionOwner {
     this.#dropFilters();
   }
 
-  event(envelope: EventEnvelope): undefined {
+  event(envelope: EventEnvelope): PayloadError | undefined {
     this.#received++;
-    this.#hub.route(envelope);
+    return this.#hub.route(envelope);
   }
 
   subscribe(ref: number, filter: Filter): void {

@@ -94,7 +94,13 @@ const CHECKS: Partial<Record<ControlType, (payload: Record<string, unknown>) => 
   $refused: ({ ref, at, code }) => isText(code) && (isCount(ref) || isCount(at)),
   $unsubscribe: ({ ref }) => isCount(ref),
   $ack: ({ received }) => isCount(received),
-  $gap: ({ reason, lost }) => isText(reason) && (lost === "unknown" || isCount(lost)),
+  $gap: ({ ref, reason, since, until, lost }) =>
+    isText(reason) &&
+    (lost === "unknown" || isCount(lost)) &&
+    (ref === undefined || isCount(ref)) &&
+    isOptionalTime(since) &&
+    isOptionalTime(until),
+  $bye: ({ code }) => isText(code),
 };
 
 function isText(value: unknown): boolean {
@@ -103,6 +109,10 @@ function isText(value: unknown): boolean {
 
 function isOptionalText(value: unknown): boolean {
   return value === undefined || typeof value === "string";
+}
+
+function isOptionalTime(value: unknown): boolean {
+  return value === undefined || Number.isFinite(value);
 }
 
 function isCount(value: unknown): boolean {

@@ -6,6 +6,8 @@ import { utf8Length } from "../topic.ts";
 /** An event on its way out, encoded at most once however many links it goes to. */
 export class Outgoing {
   readonly envelope: EventEnvelope;
+  /** Why it cannot be JSON, once somebody has tried. */
+  problem: PayloadError | undefined;
   #json: string | undefined;
 
   constructor(envelope: EventEnvelope) {
@@ -14,7 +16,13 @@ export class Outgoing {
 
   /** @throws PayloadError if the payload cannot be JSON */
   get json(): string {
-    return (this.#json ??= encode(this.envelope));
+    if (this.problem !== undefined) throw this.problem;
+    try {
+      return (this.#json ??= encode(this.envelope));
+    } catch (error) {
+      this.problem = error as PayloadError;
+      throw error;
+    }
   }
 }
 
@@ -161,6 +169,8 @@ export class Output {
       pending[from]?.reject(
         new PayloadError(type, id, `The payload cannot be cloned: ${(cause as Error).message}`, { cause }),
       );
+      // What that made its owner say belongs here, before the frames that follow.
+      this.flush();
       return;
     }
     for (let i = from; i < to; i++) {

@@ -1,7 +1,7 @@
 import type { Channel } from "../channel.ts";
 import { excerpt, parseEnvelope, parseJson } from "../envelope.ts";
 import type { EventEnvelope } from "../envelope.ts";
-import { formatTopic, PubSubError } from "../errors.ts";
+import { formatTopic, PayloadError, PubSubError } from "../errors.ts";
 import type { PubSubErrorCode } from "../errors.ts";
 import { Ring } from "../ring.ts";
 import { afterArrivals, every, quietDeadline, randomId } from "../timers.ts";
@@ -59,6 +59,12 @@ const MAX_MALFORMED = 16;
 /** How many frames are sent between two looks at what waits in the channel; asking a socket costs. */
 const LOOK_EVERY = 64;
 
+/**
+ * Forwarded events that may be unacknowledged, in units of `maxUnacknowledged`: more than fit into any buffer on the way, so
+ * that only a far end which acknowledges nothing reaches it.
+ */
+const FORWARDED_FACTOR = 32;
+
 /** Someone who waits for an answer. */
 interface Pending {
   readonly resolve: () => void;
@@ -85,6 +91,16 @@ export class Session {
   /** Events sent and not acknowledged, oldest first. */
   readonly #unacknowledged = new Ring<Pending>();
   #acknowledged = 0;
+  /** The entry of every event that nobody waits for: it has to be counted all the same. */
+  readonly #forwarded: Pending = {
+    resolve: () => undefined,
+    reject: (error) => {
+      // Any other error is the end of the conversation, which its owner is told of.
+      if (!(error instanceof PayloadError)) return;
+      this.sendGap(undefined, { reason: "overflow", since: Date.now(), until: Date.now(), lost: 1 });
+      this.#owner.error(error);
+    },
+  };
   #received = 0;
   #ackDue = false;
   /** Frames sent since the last look at what waits in the channel. */
@@ -110,7 +126,10 @@ export class Session {
       echo: false,
       ...options,
     };
-    this.#output = new Output(channel, this.#options.maxFrame, (pending) => this.#unacknowledged.push(pending));
+    const sent = this.#options.plain
+      ? (pending: Pending) => pending.resolve()
+      : (pending: Pending) => this.#unacknowledged.push(pending);
+    this.#output = new Output(channel, this.#options.maxFrame, sent);
     channel.open({
       frame: (data) => this.#frame(data),
       closed: (cause) => this.#end(new PubSubError("DISCONNECTED", "The channel was closed.", { cause })),
@@ -169,16 +188,20 @@ export class Session {
         "OVERFLOW",
         `${formatTopic(type, id)} was not published: ${this.#channel.buffered} bytes wait to be sent. Await publish more often.`,
       );
-    if (plain) return this.#output.event(outgoing, undefined);
+    // Text is known to be sendable once it is encoded; whether a value can be cloned shows when it is sent.
+    if (plain && this.#channel.encoding === "json") return this.#output.event(outgoing, undefined);
     return new Promise((resolve, reject) => {
       this.#output.event(outgoing, { resolve, reject });
-      this.#watchAcks();
+      if (!plain) this.#watchAcks();
     });
   }
 
-  /** Sends an event that nobody waits for: the hub's fan-out. Not counted against `maxUnacknowledged`. @throws PayloadError */
+  /**
+   * Sends an event that nobody waits for: the hub's fan-out. Not counted against `maxUnacknowledged`. One that turns out
+   * to be no clonable value is a gap. @throws PayloadError if it is known at once that it cannot be sent
+   */
   forward(outgoing: Outgoing): void {
-    this.#output.event(outgoing, this.#options.plain ? undefined : FORWARDED);
+    this.#output.event(outgoing, this.#forwarded);
     this.#lookForRoom();
   }
 
@@ -261,7 +284,7 @@ export class Session {
     $hello: (hello) => {
       const version = Math.max(...VERSIONS.filter((known) => hello.versions.includes(known)), 0);
       if (version === 0)
-        return this.close("VERSION", `This side speaks the versions ${VERSIONS.join(", ")} of the link protocol.`);
+        return this.#giveUp("VERSION", `This side speaks the versions ${VERSIONS.join(", ")} of the link protocol.`);
       const before = this.#peerNonce;
       this.#peerNonce = hello.nonce;
       this.#output.peer(hello.limits?.frame, hello.batch);
@@ -309,7 +332,8 @@ export class Session {
         this.#asked.delete(ref);
         if (pending === undefined) this.#owner.revoked(ref, error);
         else pending.reject(error);
-      } else if (at !== undefined) this.#unacknowledged.at(at - this.#acknowledged - 1)?.reject(error);
+      } else if (at !== undefined && at > this.#acknowledged)
+        this.#unacknowledged.at(at - this.#acknowledged - 1)?.reject(error);
     },
     $unsubscribe: ({ ref }) => this.#owner.unsubscribe(ref),
     $ack: ({ received }) => {
@@ -342,7 +366,7 @@ export class Session {
     const now = Date.now();
     this.#malformed = Math.max(0, this.#malformed - (now - this.#malformedAt) / 60_000) + 1;
     this.#malformedAt = now;
-    if (this.#malformed > MAX_MALFORMED) this.close("MALFORMED", `More than ${MAX_MALFORMED} malformed frames.`);
+    if (this.#malformed > MAX_MALFORMED) this.#giveUp("MALFORMED", `More than ${MAX_MALFORMED} malformed frames.`);
   }
 
   /** The far end is a new one on the same channel. What was on its way to the old one is lost. */
@@ -356,6 +380,9 @@ export class Session {
       ),
     );
     this.#acknowledged = 0;
+    // It remembers how many had been sent by its last look, which is void now.
+    this.#stopAckTimer?.();
+    this.#stopAckTimer = undefined;
     this.#owner.restarted();
     this.#sayHello(50);
   }
@@ -372,9 +399,15 @@ export class Session {
   #lookForRoom(): void {
     if (++this.#unlooked < LOOK_EVERY) return;
     this.#unlooked = 0;
-    const { maxBuffered } = this.#options;
-    if (this.#channel.buffered <= maxBuffered || this.#over) return;
-    const message = `The far end is too slow: more than ${maxBuffered} bytes waited to be sent to it.`;
+    const { maxBuffered, maxUnacknowledged } = this.#options;
+    const maxForwarded = maxUnacknowledged * FORWARDED_FACTOR;
+    if (this.#over) return;
+    let message: string;
+    if (this.#channel.buffered > maxBuffered)
+      message = `The far end is too slow: more than ${maxBuffered} bytes waited to be sent to it.`;
+    else if (this.#unacknowledged.size > maxForwarded)
+      message = `The far end acknowledges nothing: more than ${maxForwarded} events were sent to it.`;
+    else return;
     this.#end(new PubSubError("OVERFLOW", message), { code: "SLOW", message });
   }
 
@@ -436,6 +469,11 @@ export class Session {
     this.#asked.clear();
   }
 
+  /** Ends the conversation over what the far end does. For the owner that is no end of its own choice. */
+  #giveUp(code: "VERSION" | "MALFORMED", message: string): void {
+    this.#end(new PubSubError(code, message), { code, message });
+  }
+
   /** Ends the conversation; with a goodbye, the far end is told why. */
   #end(cause: PubSubError, bye?: { readonly code: string; readonly message: string | undefined }): void {
     if (this.#over) return;
@@ -461,6 +499,3 @@ export class Session {
     this.#owner.over(cause);
   }
 }
-
-/** The entry of an event that nobody waits for: it has to be counted all the same. */
-const FORWARDED: Pending = { resolve: () => undefined, reject: () => undefined };
