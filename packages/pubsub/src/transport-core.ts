@@ -43,6 +43,8 @@ class FilterState {
   /** What is so on the far end, as far as we know. */
   phase: "idle" | "subscribing" | "live" | "unsubscribing" = "idle";
   driven = false;
+  /** `live` is a guess: a cut left the unsubscribe unanswered. */
+  doubtful = false;
   /** A resume waits for it before the status is `ready`. */
   resuming = false;
   #list: readonly Sink[] | undefined;
@@ -301,7 +303,10 @@ export class TransportCore implements Core, Receiver {
         // Cut off in the middle: if the far end turns out to have kept its subscriptions, this one may be among them.
         // Back already, and wanted again: what was kept is not known here any more, so ask anew.
         if (epoch === this.#epoch || (this.#linkUp && state.sinks.size > 0)) state.phase = "idle";
-        else state.phase = "live";
+        else {
+          state.phase = "live";
+          state.doubtful = true;
+        }
         if (problem !== undefined && epoch === this.#epoch) this.#report(problem.error);
       }
     }
@@ -511,7 +516,10 @@ export class TransportCore implements Core, Receiver {
     this.#unresumed = 0;
     for (const state of states) {
       if (!how.replayed) this.#tell(state, gap);
-      if (how.kept && state.phase === "live") this.#becomeLive(state);
+      // Kept, unless the cut left an unsubscribe unanswered: wanted again, that has to be asked.
+      const kept = how.kept && !(state.doubtful && state.sinks.size > 0);
+      state.doubtful = false;
+      if (kept && state.phase === "live") this.#becomeLive(state);
       else if (state.phase === "live") state.phase = "idle";
       state.resuming = state.sinks.size > 0 && state.phase !== "live";
       if (state.resuming) this.#unresumed++;

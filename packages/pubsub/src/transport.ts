@@ -121,7 +121,8 @@ export interface Receiver {
  *
  * The core calls `open` before anything else and not again while it is open; every other method only between a
  * successful `open` and `close`, and, `close` apart, never while interrupted. For one filter, `subscribe` and
- * `unsubscribe` alternate and never overlap. A method may return nothing for «done at once»; a throw counts as a rejection.
+ * `unsubscribe` alternate and never overlap, except that after a cut which left one unanswered the same may be asked
+ * again: both must bear that. A method may return nothing for «done at once»; a throw counts as a rejection.
  */
 export interface Transport {
   /** Read often; it may become more precise once open (links learn from the far end whether it echoes). */

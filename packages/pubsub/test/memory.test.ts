@@ -61,3 +61,26 @@ test("members of a group on one event target are served in turn, as those on dif
   expect(seen.flat().sort()).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8]);
   expect(Math.min(...seen.map(({ length }) => length))).toBe(2);
 });
+
+test("a filter that was being unsubscribed when the link was cut is asked for again, also where the rest was kept", async () => {
+  for (let ticks = 0; ticks < 20; ticks++) {
+    const broker = createMemoryBroker();
+    const transport = createMemoryTransport(broker);
+    const target = defineEventTarget(transport);
+    const pubsub = createPubSub({ eventTarget: target });
+    const far = createPubSub({ eventTarget: defineEventTarget(createMemoryTransport(broker)) });
+    const stop = await pubsub.on("a.b", () => undefined);
+    stop();
+    const again = pubsub.subscribe("a.b", { onGap: "ignore" });
+    for (let i = 0; i < ticks; i++) await undefined;
+    transport.cut();
+    transport.reconnect({ kept: true });
+    const events = await again;
+    // A task later every microtask of the memory broker has run.
+    await new Promise(setImmediate);
+    await far.publish("a.b", "", ticks);
+    expect(broker.filters).toBe(1);
+    expect((await events.next()).value?.payload).toBe(ticks);
+    await target.close();
+  }
+});
