@@ -152,7 +152,7 @@ class Session {
   known = false;
   /** Events that are still to be lost. */
   losing = 0;
-  /** Since a resumption without its subscriptions: what was sent, for replays that overlap. */
+  /** Since a resumption without its subscriptions: what was sent, where replays that overlap must not repeat it. */
   sent: Set<number> | undefined;
 
   constructor(client: Client, supports: Supports) {
@@ -205,7 +205,7 @@ class Broker implements MemoryBroker {
     const kept = how?.kept === true && session.known && session.supports.subscribeAck;
     if (!kept) this.#forget(session);
     session.known = true;
-    session.sent = replayed && !kept ? new Set() : undefined;
+    session.sent = replayed && !kept && session.supports.overlap === "once" ? new Set() : undefined;
     session.down = down;
     this.#sessions.add(session);
     down.post(() => session.client.welcomed({ kept, replayed }));
@@ -267,6 +267,8 @@ class Broker implements MemoryBroker {
     const key = filterKey(filter);
     if (!session.filters.has(key)) return;
     this.#drop(session, key);
+    // A cut may lose the message, so the next resumption is one without subscriptions: what is refused then is known.
+    session.known = false;
     session.down?.post(() => session.client.revoked(key));
   }
 
@@ -383,6 +385,8 @@ class Client implements MemoryTransport {
   readonly #own: Lane;
   #up: Lane | undefined;
   #down: Lane | undefined;
+  /** What was still to be said when this side closed. */
+  #leaving: Lane | undefined;
   #receiver: Receiver | undefined;
   #opening: Pending | undefined;
   /** Whether `open` has succeeded; before, it is the core that tries again. */
@@ -415,7 +419,7 @@ class Client implements MemoryTransport {
     this.#receiver = receiver;
     return new Promise((resolve, reject) => {
       this.#opening = { resolve, reject };
-      signal.addEventListener("abort", () => this.#leave(), { once: true });
+      signal.addEventListener("abort", () => this.#abandon(), { once: true });
       this.#connect(undefined);
     });
   }
@@ -502,11 +506,14 @@ class Client implements MemoryTransport {
   }
 
   thaw(): void {
+    this.#leaving?.thaw();
     this.#up?.thaw();
     this.#down?.thaw();
   }
 
   reconnect(how: Resumption = {}): void {
+    if (this.#up !== undefined || !this.#opened) return;
+    // After the step in which this side notices the cut.
     this.#own.post(() => {
       if (this.#up === undefined && this.#opened && !this.#closed) this.#connect(how);
     });
@@ -547,11 +554,19 @@ class Client implements MemoryTransport {
     this.#session.down = undefined;
   }
 
+  /** Nobody waits for the connection any more. */
+  #abandon(): void {
+    if (this.#opening === undefined) return;
+    this.#opening = undefined;
+    this.#disconnect();
+    this.#broker.remove(this.#session);
+  }
+
   /** What was posted still arrives; nothing comes back. */
   #leave(): void {
     this.#opening = undefined;
     this.#down?.cut();
-    const up = this.#up;
+    const up = (this.#leaving = this.#up);
     this.#up = undefined;
     if (up === undefined) this.#broker.remove(this.#session);
     else up.post(() => this.#broker.remove(this.#session));

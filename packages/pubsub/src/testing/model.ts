@@ -167,12 +167,7 @@ export class Model {
       if (!watched.own && publication.publisher === watched.subscriber) yield `${name(publication)} is its own`;
       const before = all.get(publication.number);
       if (before !== undefined) {
-        // At least once: repeats may follow an interruption, and nothing else.
-        if (
-          this.#supports[watched.subscriber]?.delivery !== "at-least-once" ||
-          !this.#troubled(watched.subscriber, 0, seen.at, "interruption")
-        )
-          yield `${name(publication)} came twice`;
+        if (!this.#mayRepeat(watched.subscriber, seen.at)) yield `${name(publication)} came twice`;
         continue;
       }
       all.set(publication.number, place);
@@ -234,6 +229,13 @@ export class Model {
     return this.#troubled(subscriber, calledAt, at, "interruption") || this.#troubled(subscriber, 0, at, "loss");
   }
 
+  /** At least once: repeats may follow an interruption, and nothing else. */
+  #mayRepeat(subscriber: number, at: number): boolean {
+    return (
+      this.#supports[subscriber]?.delivery === "at-least-once" && this.#troubled(subscriber, 0, at, "interruption")
+    );
+  }
+
   #troubled(target: number, from: number, to: number, kind?: TroubleKind): boolean {
     return this.#troubles.some(
       (trouble) =>
@@ -253,7 +255,7 @@ export class Model {
         if (seen.kind === "gap") continue;
         const key = `${watched.filter.group} ${String(seen.envelope.payload)}`;
         const other = served.get(key);
-        if (other !== undefined && other !== watched)
+        if (other !== undefined && other !== watched && !this.#mayRepeat(watched.subscriber, seen.at))
           yield `${name(this.#publications[seen.envelope.payload as number])} went to two members of the group ${watched.filter.group}`;
         served.set(key, watched);
       }
