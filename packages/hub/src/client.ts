@@ -53,11 +53,14 @@ function reconnecting(url: string, options: HubEventTargetOptions): Transport {
   let problem: string | undefined;
   let timer: ReturnType<typeof setTimeout> | undefined;
   let attempt: ReturnType<typeof setTimeout> | undefined;
+  /** The attempt under way took too long. */
+  let late = false;
   let started = false;
   let closed = false;
 
   async function connect(): Promise<void> {
     if (closed) return;
+    late = false;
     let socket: WebSocketLike;
     try {
       const WebSocket = options.WebSocket ?? (await defaultWebSocket());
@@ -66,17 +69,21 @@ function reconnecting(url: string, options: HubEventTargetOptions): Transport {
     } catch (error) {
       return failed(error);
     }
-    attempt = setTimeout(() => {
-      problem = `${url} did not answer within ${attemptTimeout} ms`;
-      socket.close();
+    const timeout = setTimeout(() => {
+      late = true;
+      // A closing handshake would need the far end, which does not answer.
+      if (socket.terminate === undefined) socket.close();
+      else socket.terminate();
     }, attemptTimeout);
+    attempt = timeout;
+    socket.addEventListener("close", () => clearTimeout(timeout));
     link.attach(webSocketChannel(socket));
   }
 
   function failed(cause: unknown): void {
     clearTimeout(attempt);
     if (closed) return;
-    problem = describe(url, cause);
+    problem = describe(url, late ? `no answer within ${attemptTimeout} ms` : cause);
     failures++;
     if (!everWelcomed && failures >= firstAttempts) {
       closed = true;
@@ -130,8 +137,13 @@ function checkUrl(url: string): void {
   if (protocol !== "ws:" && protocol !== "wss:")
     throw new PubSubError(
       "INVALID_OPTION",
-      `${JSON.stringify(url)} is not the address of a hub; use ws://host:port or wss://host:port.`,
+      `${JSON.stringify(withoutPassword(url))} is not the address of a hub; use ws://host:port or wss://host:port.`,
     );
+}
+
+/** An address as messages show it. */
+function withoutPassword(url: string): string {
+  return url.replace(/^([a-z][a-z0-9+.-]*:\/\/)?[^/]*@/i, "$1");
 }
 
 /** The reason of a failed connection, without what a URL may hold of a password. */
@@ -139,7 +151,8 @@ function describe(url: string, cause: unknown): string {
   const { protocol, host } = new URL(url);
   let root: unknown = cause;
   while (root instanceof Error && root.cause !== undefined) root = root.cause;
-  return `no connection to ${protocol}//${host} (${root instanceof Error ? root.message : String(root)})`;
+  const reason = root instanceof Error ? root.message : String(root);
+  return `no connection to ${protocol}//${host} (${reason.replaceAll(url, withoutPassword(url))})`;
 }
 
 async function defaultWebSocket(): Promise<new (url: string) => WebSocketLike> {
