@@ -116,6 +116,8 @@ export class Queue implements Sink {
   #moreParked: Ring<(result: Result | Promise<Result>) => void> | undefined;
   /** A parked reader of batches. */
   #wake: (() => void) | undefined;
+  /** The Subscription, while something is parked: whoever waits for an event need not hold it, and still gets it. */
+  reader: object | undefined;
   #state: "open" | "draining" | "over" = "open";
   #error: unknown;
   #failed = false;
@@ -135,6 +137,7 @@ export class Queue implements Sink {
     const parked = this.#parked;
     if (parked !== undefined) {
       this.#parked = this.#moreParked?.shift();
+      if (this.#parked === undefined && this.#wake === undefined) this.reader = undefined;
       parked({ value: envelope, done: false });
       return;
     }
@@ -176,7 +179,7 @@ export class Queue implements Sink {
     this.#finish();
   }
 
-  next(): Promise<Result> {
+  next(reader?: object): Promise<Result> {
     // Read anew each time: reaching a gap may end the subscription.
     for (let ring = this.#ring; ring !== undefined && ring.size > 0; ring = this.#ring) {
       const item = ring.shift() as EventEnvelope | Mark;
@@ -186,6 +189,7 @@ export class Queue implements Sink {
       this.#reach(item.gap);
     }
     if (this.#state !== "open") return this.#terminal();
+    this.reader = reader;
     return new Promise((resolve) => {
       if (this.#parked === undefined) this.#parked = resolve;
       else (this.#moreParked ??= new Ring()).push(resolve);
@@ -193,7 +197,7 @@ export class Queue implements Sink {
   }
 
   /** The next run of events up to a gap; waits for the first. */
-  async nextBatch(): Promise<IteratorResult<EventEnvelope[], undefined>> {
+  async nextBatch(reader?: object): Promise<IteratorResult<EventEnvelope[], undefined>> {
     for (;;) {
       const ring = this.#ring;
       if (ring !== undefined && ring.size > 0) {
@@ -206,6 +210,7 @@ export class Queue implements Sink {
         continue;
       }
       if (this.#state !== "open") return this.#terminal() as Promise<IteratorResult<never, undefined>>;
+      this.reader = reader;
       await new Promise<void>((resolve) => {
         const before = this.#wake;
         this.#wake = before === undefined ? resolve : () => (before(), resolve());
@@ -308,12 +313,14 @@ export class Queue implements Sink {
       this.#parked = this.#moreParked?.shift();
       parked(this.#terminal());
     }
+    if (this.#wake === undefined) this.reader = undefined;
     if (this.#wake !== undefined) this.#wakeUp();
   }
 
   #wakeUp(): void {
     const wake = this.#wake;
     this.#wake = undefined;
+    if (this.#parked === undefined) this.reader = undefined;
     wake?.();
   }
 

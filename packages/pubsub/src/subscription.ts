@@ -42,7 +42,7 @@ export class Subscription<T extends EventEnvelope = EventEnvelope> implements As
 
   /** The next event; waits for one. */
   next(): Promise<IteratorResult<T, undefined>> {
-    return this.#queue.next() as Promise<IteratorResult<T, undefined>>;
+    return this.#queue.next(this) as Promise<IteratorResult<T, undefined>>;
   }
 
   /** Ends the subscription: what is buffered is discarded, a pending `next()` is done at once. */
@@ -61,7 +61,7 @@ export class Subscription<T extends EventEnvelope = EventEnvelope> implements As
   batches(): AsyncIterableIterator<T[], undefined> {
     const queue = this.#queue;
     return {
-      next: () => queue.nextBatch() as Promise<IteratorResult<T[], undefined>>,
+      next: () => queue.nextBatch(this) as Promise<IteratorResult<T[], undefined>>,
       return: () => this.return() as Promise<IteratorResult<never, undefined>>,
       [Symbol.asyncIterator]() {
         return this;

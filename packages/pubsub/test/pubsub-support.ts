@@ -110,7 +110,7 @@ export function inOwnProcess(script: string, heapMegabytes: number): Promise<Rec
       ["--expose-gc", `--max-old-space-size=${heapMegabytes}`, "--input-type=module", "--eval", script],
       { cwd: fileURLToPath(new URL("..", import.meta.url)), timeout: 25_000 },
       (error, stdout, stderr) => {
-        if (error !== null) reject(new Error(`The process failed: ${stderr || error.message}`, { cause: error }));
+        if (error !== null) reject(new Error(`The process failed: ${stderr || error.message}`));
         else resolve({ ...(JSON.parse(stdout) as Record<string, unknown>), stderr });
       },
     );
