@@ -1,3 +1,14 @@
+import { excerpt, PubSubError } from "./errors.ts";
+
+/** @throws PubSubError `INVALID_OPTION` */
+export function checkSignal(signal: AbortSignal | undefined): void {
+  if (signal !== undefined && (typeof signal?.aborted !== "boolean" || typeof signal.addEventListener !== "function"))
+    throw new PubSubError(
+      "INVALID_OPTION",
+      `signal must be an AbortSignal, not ${excerpt(signal)}; pass the signal of an AbortController, not the controller.`,
+    );
+}
+
 /** Calls back when the signal is aborted, once; never again after the returned function was called. */
 export function onAbort(signal: AbortSignal, abort: () => void): () => void {
   allowListeners(signal);

@@ -1,4 +1,4 @@
-import { allowListeners, onAbort } from "./abort.ts";
+import { allowListeners, checkSignal, onAbort } from "./abort.ts";
 import { coreOf } from "./core.ts";
 import type { Core, Sink } from "./core.ts";
 import type { EventEnvelope } from "./envelope.ts";
@@ -110,6 +110,7 @@ export class Facade extends EventTarget implements AsyncDisposable {
     const sink = this.#topics.get(topic) ?? new TopicSink(topic, this);
     if (listener === null || listener === undefined) return;
     const { capture = false, once = false, signal } = settingsOf(options);
+    checkSignal(signal);
     if (signal?.aborted === true) return;
     if (sink.registrations.some((known) => known.listener === listener && known.capture === capture)) return;
     const remove = (): void => this.removeEventListener(topic, listener, { capture });

@@ -1,4 +1,4 @@
-import { onAbort } from "./abort.ts";
+import { checkSignal, onAbort } from "./abort.ts";
 import { coreOf, DONE } from "./core.ts";
 import type { Core, Sink } from "./core.ts";
 import type { EventEnvelope, PubSubEventMap, TypedEventTarget } from "./envelope.ts";
@@ -456,14 +456,6 @@ function closed(what: string): PubSubError {
 function checkGap(onGap: OnGap | undefined): OnGap | undefined {
   if (onGap === undefined || onGap === "ignore" || typeof onGap === "function") return onGap;
   throw new PubSubError("INVALID_OPTION", `onGap must be a function or 'ignore', not ${excerpt(onGap)}.`);
-}
-
-function checkSignal(signal: AbortSignal | undefined): void {
-  if (signal !== undefined && (typeof signal?.aborted !== "boolean" || typeof signal.addEventListener !== "function"))
-    throw new PubSubError(
-      "INVALID_OPTION",
-      `signal must be an AbortSignal, not ${excerpt(signal)}; pass the signal of an AbortController, not the controller.`,
-    );
 }
 
 function checkListening({ signal, onGap, group, own }: ListenOptions): void {

@@ -262,6 +262,18 @@ describe("addEventListener", () => {
     expect(transport.unsubscribed.map(({ type }) => type)).toEqual(["b"]);
   });
 
+  test.each([null, {}, new AbortController()])(
+    "with a signal that is none throws, and leaves nothing behind",
+    async (signal) => {
+      const { transport, target, arrive } = await live();
+      let calls = 0;
+      expect(() => target.addEventListener("a", () => calls++, { signal } as never)).toThrow("must be an AbortSignal");
+      arrive("a");
+      expect(calls).toBe(0);
+      expect(transport.subscribed).toEqual([]);
+    },
+  );
+
   test.each(["a.*", "**", "", "a b", "$hello", ":1"])("of the topic %j throws: facade topics are exact", (topic) => {
     const { target } = setUp();
     expect(() => target.addEventListener(topic, () => {})).toThrow(expect.objectContaining({ code: "INVALID_TOPIC" }));
@@ -448,7 +460,7 @@ test("hundreds of listeners of one topic, and of one signal, print no warning", 
 
 test("two targets over a MessageChannel hear each other's events, and their own once", async () => {
   const { port1, port2 } = new MessageChannel();
-  const [left, right] = [createWorkerEventTarget(port1 as never), createWorkerEventTarget(port2 as never)];
+  const [left, right] = [createWorkerEventTarget(port1), createWorkerEventTarget(port2)];
   const heard = deferred();
   const seen: string[] = [];
   left.addEventListener("a:1", ({ detail }) => seen.push(`left ${String(detail.payload)}`));
