@@ -308,14 +308,19 @@ export class Session {
     },
     $subscribe: (payload) => {
       const { ref } = payload;
+      const subscribed = (): void => {
+        // What came before the subscription and was not for it: its publish resolves before the subscription is live.
+        this.#ack();
+        this.#send("$subscribed", { ref });
+      };
       const refuse = (error: unknown): void => {
         const { code = "REFUSED", message } = error as Partial<PubSubError>;
         this.#send("$refused", { ref, code, ...(message !== undefined && { message }) });
       };
       try {
         const answer = this.#owner.subscribe(ref, filterOf(payload));
-        if (answer === undefined) this.#send("$subscribed", { ref });
-        else answer.then(() => this.#send("$subscribed", { ref }), refuse);
+        if (answer === undefined) subscribed();
+        else answer.then(subscribed, refuse);
       } catch (error) {
         refuse(error);
       }
@@ -423,10 +428,15 @@ export class Session {
     if (this.#ackDue) return;
     this.#ackDue = true;
     afterArrivals(() => {
-      this.#ackDue = false;
-      this.#send("$ack", { received: this.#received });
+      this.#ack();
       this.#output.flush();
     });
+  }
+
+  #ack(): void {
+    if (!this.#ackDue) return;
+    this.#ackDue = false;
+    this.#send("$ack", { received: this.#received });
   }
 
   /** One timer for all: whatever was sent before the last look and is still not acknowledged is late. */
