@@ -134,12 +134,17 @@ export class Matcher<E extends Entry> {
   /** Counts patterns that came or went. */
   #epoch = 0;
   #order = 0;
+  /** The last question and its answer: events often come in runs of one topic. */
+  #lastType: string | undefined;
+  #lastId = "";
+  #lastHit: Hit<E> | undefined;
   /** Where there is something to forget. */
   #remembering: Topics<E>[] = [];
   #remembered = 0;
 
   /** Adds an entry. It must not be in a matcher already. */
   add(entry: E): void {
+    this.#lastType = undefined;
     const again = entry.order > 0;
     const { type } = entry;
     if (isPattern(type)) this.#groupOf(type).add(entry, again);
@@ -156,6 +161,7 @@ export class Matcher<E extends Entry> {
   delete(entry: E): void {
     if (!entry.active) return;
     entry.active = false;
+    this.#lastType = this.#lastHit = undefined;
     const { type, id } = entry;
     if (isPattern(type)) {
       if (this.#trie !== undefined && this.#prune(this.#trie, type.split("."), 0, id)) this.#trie = undefined;
@@ -172,6 +178,13 @@ export class Matcher<E extends Entry> {
    * end while it is read: take its length first.
    */
   match(type: string, id: string): Hit<E> | undefined {
+    if (type === this.#lastType && id === this.#lastId) return this.#lastHit;
+    this.#lastType = type;
+    this.#lastId = id;
+    return (this.#lastHit = this.#find(type, id));
+  }
+
+  #find(type: string, id: string): Hit<E> | undefined {
     let topics = this.#types.get(type);
     if (topics === undefined) {
       if (this.#trie === undefined) return undefined;
