@@ -9,7 +9,7 @@ test("a subscription made in the very tick in which the last one of its topic is
     const pubsub = createPubSub({ eventTarget: target });
     const stop = await pubsub.on("a.b", () => undefined);
     stop();
-    for (let i = 0; i < ticks; i++) await undefined;
+    for (let i = 0; i < ticks; i++) await Promise.resolve();
     await pubsub.subscribe("a.b");
     await target.close();
   }
@@ -32,7 +32,7 @@ test("a cut in the very tick in which the connection opened is noticed", async (
     const target = defineEventTarget(transport, { onError: () => undefined });
     const pubsub = createPubSub({ eventTarget: target });
     const first = pubsub.publish("a.b", "", 1).catch((error: unknown) => error);
-    for (let i = 0; i < ticks; i++) await undefined;
+    for (let i = 0; i < ticks; i++) await Promise.resolve();
     transport.cut();
     transport.reconnect();
     await first;
@@ -58,7 +58,8 @@ test("members of a group on one event target are served in turn, as those on dif
   const control = await first.subscribe("a.b");
   await second.publish("a.b", "", 8);
   await control.next();
-  expect(seen.flat().sort()).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8]);
+  expect(seen.flat()).toHaveLength(9);
+  expect(new Set(seen.flat())).toEqual(new Set([0, 1, 2, 3, 4, 5, 6, 7, 8]));
   expect(Math.min(...seen.map(({ length }) => length))).toBe(2);
 });
 
@@ -72,7 +73,7 @@ test("a filter that was being unsubscribed when the link was cut is asked for ag
     const stop = await pubsub.on("a.b", () => undefined);
     stop();
     const again = pubsub.subscribe("a.b", { onGap: "ignore" });
-    for (let i = 0; i < ticks; i++) await undefined;
+    for (let i = 0; i < ticks; i++) await Promise.resolve();
     transport.cut();
     transport.reconnect({ kept: true });
     const events = await again;

@@ -148,8 +148,10 @@ class Session {
   readonly filters = new Map<string, FarFilter>();
   /** To the client; undefined while it is not connected. */
   down: Lane | undefined;
-  /** Whether the broker remembers it. */
+  /** Whether the broker remembers what the client believes it has: something was subscribed since the last welcome. */
   known = false;
+  /** Whether a subscription was taken away since the last welcome; a cut may lose the word of it. */
+  robbed = false;
   /** Events that are still to be lost. */
   losing = 0;
   /** Since a resumption without its subscriptions: what was sent, where replays that overlap must not repeat it. */
@@ -202,9 +204,10 @@ class Broker implements MemoryBroker {
   hello(session: Session, down: Lane, how: Resumption | undefined, cursor: number): void {
     const replayed = how?.replayed === true && session.supports.replay && cursor >= this.#floor;
     // Without an acknowledgement nobody knows which of the subscriptions arrived before the cut.
-    const kept = how?.kept === true && session.known && session.supports.subscribeAck;
+    const { known, robbed, supports } = session;
+    const kept = how?.kept === true && known && !robbed && supports.subscribeAck;
     if (!kept) this.#forget(session);
-    session.known = true;
+    session.robbed = false;
     session.sent = replayed && !kept && session.supports.overlap === "once" ? new Set() : undefined;
     session.down = down;
     this.#sessions.add(session);
@@ -224,15 +227,17 @@ class Broker implements MemoryBroker {
     this.#drop(session, key);
     const wide = patterns === "filtered" ? widened(filter) : filter;
     const { type, id, group } = wide;
-    const far: FarFilter = { type, id, group, key, session, since: this.#position, active: false, order: 0 };
+    // What is to be replayed is owed from there, should a cut come before it was sent.
+    const far: FarFilter = { type, id, group, key, session, since: from ?? this.#position, active: false, order: 0 };
     session.filters.set(key, far);
+    session.known = true;
     this.#matcher.add(far);
     const since = this.#position;
     session.down?.post(() => session.client.answered(key, call, undefined, since));
     if (from === undefined) return;
     if (from < this.#floor)
       session.down?.post(() => session.client.missed(key, { reason: "trimmed", lost: "unknown" }));
-    this.#replay(session, [{ ...far, since: from }], from);
+    this.#replay(session, [far], from);
   }
 
   unsubscribe(session: Session, key: string): void {
@@ -267,8 +272,7 @@ class Broker implements MemoryBroker {
     const key = filterKey(filter);
     if (!session.filters.has(key)) return;
     this.#drop(session, key);
-    // A cut may lose the message, so the next resumption is one without subscriptions: what is refused then is known.
-    session.known = false;
+    session.robbed = true;
     session.down?.post(() => session.client.revoked(key));
   }
 
@@ -319,7 +323,7 @@ class Broker implements MemoryBroker {
         (far) =>
           event.position > far.since &&
           matches(far, event) &&
-          (far.group === undefined || event.served?.get(far.group)?.key === far.key),
+          (far.group === undefined || isSame(far, event.served?.get(far.group))),
       );
       if (missed.length > 0) this.#send(session, event, missed);
     }
@@ -340,6 +344,11 @@ class Broker implements MemoryBroker {
 
 function isActive(far: FarFilter): boolean {
   return far.active;
+}
+
+/** Whether the two are one filter of one connection, which may have been subscribed again meanwhile. */
+function isSame(far: FarFilter, other: FarFilter | undefined): boolean {
+  return far.session === other?.session && far.key === other.key;
 }
 
 function matches(far: Filter, event: Logged): boolean {
@@ -367,14 +376,17 @@ interface Ref {
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
   live: boolean;
-  /** The position at which it became so. */
-  since: number;
+  /** The position from which it has events: at which it became live, or which it asked to have replayed. */
+  since: number | undefined;
 }
 
 interface Pending {
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
 }
+
+/** Positions that a client remembers; a replay never goes back as far. */
+const MAX_HAD = 4096;
 
 class Client implements MemoryTransport {
   readonly supports: Supports;
@@ -398,6 +410,8 @@ class Client implements MemoryTransport {
   #calls = 0;
   /** The position of the last event that arrived. */
   #cursor = 0;
+  /** Positions (and filters) of the last events that arrived, where they have to be told from repeats. */
+  readonly #had = new Set<string>();
   /** Where replays begin, for the filters that have to be subscribed again. */
   #from = new Map<string, number>();
 
@@ -430,7 +444,7 @@ class Client implements MemoryTransport {
     this.#from.delete(key);
     const call = ++this.#calls;
     const live = new Promise<void>((resolve, reject) => {
-      this.#refs.set(key, { filter, call, resolve, reject, live: false, since: 0 });
+      this.#refs.set(key, { filter, call, resolve, reject, live: false, since: from });
       this.#up?.post(() => this.#broker.subscribe(this.#session, call, filter, from));
     });
     if (this.supports.subscribeAck) return live;
@@ -584,12 +598,13 @@ class Client implements MemoryTransport {
     this.#opening = undefined;
     // Answers to what was asked before the cut will not come.
     this.#unsubscribes.clear();
-    this.#from.clear();
-    if (!how.kept) {
-      if (how.replayed)
-        for (const [key, ref] of this.#refs) if (ref.live) this.#from.set(key, Math.max(ref.since, this.#cursor));
-      this.#refs.clear();
-    }
+    if (!how.replayed) this.#from.clear();
+    if (how.replayed)
+      for (const [key, { live, since }] of this.#refs)
+        // What was not answered may have been about to replay: it asks for the same again.
+        if (since !== undefined && !(live && how.kept))
+          this.#from.set(key, live ? Math.max(since, this.#cursor) : since);
+    if (!how.kept) this.#refs.clear();
     this.#opened = true;
     if (opening === undefined) this.#receiver?.resumed(how);
     else opening.resolve();
@@ -604,7 +619,7 @@ class Client implements MemoryTransport {
       return;
     }
     ref.live = true;
-    ref.since = since;
+    ref.since ??= since;
     ref.resolve();
   }
 
@@ -625,11 +640,25 @@ class Client implements MemoryTransport {
   /** An event for these filters; without keys, for all that match. */
   event(event: Logged, keys: readonly string[] | undefined): void {
     this.#cursor = Math.max(this.#cursor, event.position);
-    if (keys === undefined) return this.#receiver?.deliver(JSON.parse(event.json) as EventEnvelope);
-    for (const key of keys) {
-      const filter = this.#refs.get(key)?.filter;
-      if (filter !== undefined) this.#receiver?.deliver(JSON.parse(event.json) as EventEnvelope, filter);
+    for (const key of keys ?? [undefined]) {
+      const filter = key === undefined ? undefined : this.#refs.get(key)?.filter;
+      if ((key !== undefined && filter === undefined) || this.#repeats(event.position, key)) continue;
+      this.#receiver?.deliver(JSON.parse(event.json) as EventEnvelope, filter);
     }
+  }
+
+  /** At most once, where replays may overlap: what was had is dropped. */
+  #repeats(position: number, key: string = ""): boolean {
+    const { delivery, replay } = this.supports;
+    if (delivery !== "at-most-once" || !replay) return false;
+    const place = `${position} ${key}`;
+    if (this.#had.has(place)) return true;
+    this.#had.add(place);
+    if (this.#had.size > MAX_HAD) {
+      const [oldest = ""] = this.#had;
+      this.#had.delete(oldest);
+    }
+    return false;
   }
 
   missed(key: string, gap: Pick<Gap, "reason" | "lost">): void {
