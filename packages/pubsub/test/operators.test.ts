@@ -1,6 +1,31 @@
 // What holds for every operator, whatever it does: when its source is closed, and who gets which error.
 import { describe, expect, test } from "vitest";
-import { batch, filter, map, pipe, reduce, take, toArray } from "../src/operators/index.ts";
+import {
+  batch,
+  chain,
+  dedupe,
+  drop,
+  every,
+  filter,
+  find,
+  flat,
+  flatMap,
+  forEach,
+  groupBy,
+  join,
+  map,
+  merge,
+  pipe,
+  reduce,
+  scan,
+  some,
+  take,
+  tap,
+  throttle,
+  timeout,
+  toArray,
+  window,
+} from "../src/operators/index.ts";
 import type { Consumer, Operator } from "../src/operators/index.ts";
 import { DONE, Feed, item, PolledFeed, turn } from "./operators-sources.ts";
 
@@ -16,6 +41,62 @@ const operators: Record<string, () => Operator<number, unknown>> = {
   take: () => take(100),
   "batch by count": () => batch(1),
   "batch by count or time": () => batch({ count: 1, time: 1e6 }),
+  drop: () => drop(0),
+  tap: () => tap(() => {}),
+  "tap, with a promise": () => tap(() => Promise.resolve()),
+  scan: () => scan((_, n) => n),
+  "scan, with a promise": () => scan((_, n) => Promise.resolve(n), 0),
+  "dedupe by size": () => dedupe({ size: 1 }),
+  "dedupe by size and time": () => dedupe({ within: 1e6 }),
+  "window by count": () => window({ count: 1 }),
+  "window by count and time": () => window({ count: 1, time: 1e6 }),
+  throttle: () => throttle(0),
+  "throttle without the last": () => throttle(0, { trailing: false }),
+  timeout: () => timeout(1e6),
+  flat: () => flat(),
+  "flat of arrays": () => (source) =>
+    pipe(
+      source,
+      map((n) => [[[n]]]),
+      flat(3),
+    ),
+  "flat of async iterables": () => (source) =>
+    pipe(
+      source,
+      map((n) => Feed.of([n])),
+      flat(2),
+    ),
+  flatMap: () => flatMap((n) => [n]),
+  "flatMap, with a promise of promises": () => flatMap((n) => Promise.resolve([Promise.resolve(n)])),
+  "flatMap to async iterables": () => flatMap((n) => PolledFeed.of(n)),
+  chain: () => (source) => chain(source),
+  "chain between others": () => (source) => chain(Feed.of<number>(), source, PolledFeed.of<number>()),
+  merge: () => (source) => merge(source),
+  "merge beside others": () => (source) => merge(Feed.of<number>(), source, PolledFeed.of<number>()),
+  groupBy: () => (source) =>
+    pipe(
+      source,
+      groupBy((n) => n),
+      map(([key]) => key),
+    ),
+  "groupBy, with a promise": () => (source) =>
+    pipe(
+      source,
+      groupBy((n) => Promise.resolve(n)),
+      map(([key]) => key),
+    ),
+  "join, on the left": () => (source) =>
+    pipe(
+      source,
+      join(PolledFeed.of(0), { key: () => 0, within: { count: 1 } }),
+      map(([left]) => left),
+    ),
+  "join, on the right": () => (source) =>
+    pipe(
+      PolledFeed.of(0),
+      join(source, { key: () => 0, within: { count: 1, time: 1e6 } }),
+      map(([, right]) => right),
+    ),
   "five stages": () => (source) =>
     pipe(
       source,
@@ -40,6 +121,14 @@ const consumers: Record<string, () => Consumer<number, unknown>> = {
   toArray: () => toArray(),
   reduce: () => reduce((sum, n) => sum + n),
   "reduce, with a promise": () => reduce((sum, n) => Promise.resolve(sum + n), 0),
+  forEach: () => forEach(() => {}),
+  "forEach, with a promise": () => forEach(() => Promise.resolve()),
+  some: () => some(() => false),
+  "some, with a promise": () => some(() => Promise.resolve(false)),
+  every: () => every(() => true),
+  "every, with a promise": () => every(() => Promise.resolve(true)),
+  find: () => find(() => false),
+  "find, with a promise": () => find(() => Promise.resolve(false)),
 };
 
 /** With a function of the user that throws when it gets a 2. */
@@ -48,6 +137,56 @@ const throwing: Record<string, () => Operator<number, unknown>> = {
   "filter, with a promise": () => filter(async (n) => thrower(n)),
   map: () => map(thrower),
   "map, with a promise": () => map(async (n) => thrower(n)),
+  tap: () => tap(thrower),
+  "tap, with a promise": () => tap(async (n) => thrower(n)),
+  scan: () => scan((_, n) => thrower(n), 0),
+  "scan, with a promise": () => scan(async (_, n) => thrower(n), 0),
+  dedupe: () => dedupe({ key: thrower }),
+  flatMap: () => flatMap((n) => [thrower(n)]),
+  "flatMap, with a promise": () => flatMap(async (n) => [thrower(n)]),
+  "an iterable of flatMap": () =>
+    flatMap(function* (n) {
+      yield thrower(n);
+    }),
+  "a promise in an iterable of flatMap": () => flatMap((n) => [Promise.resolve(n).then(thrower)]),
+  "an async iterable of flatMap": () =>
+    flatMap(async function* (n) {
+      yield thrower(n);
+    }),
+  "an async iterable of flat": () => (source) =>
+    pipe(
+      source,
+      map(async function* (n) {
+        yield thrower(n);
+      }),
+      flat(),
+    ),
+  "a stage in a chain": () => (source) => chain(pipe(source, map(thrower))),
+  "a stage in a merge": () => (source) => merge(new Feed<number>(), pipe(source, map(thrower))),
+  groupBy: () => (source) =>
+    pipe(
+      source,
+      groupBy(thrower),
+      map(([key]) => key),
+    ),
+  "groupBy, with a promise": () => (source) =>
+    pipe(
+      source,
+      groupBy(async (n) => thrower(n)),
+      map(([key]) => key),
+    ),
+  "join, on the left": () => (source) =>
+    pipe(
+      source,
+      join(PolledFeed.of(1), { key: thrower, within: { count: 1 } }),
+      map(([left]) => left),
+    ),
+  "join, on the right": () => (source) =>
+    pipe(
+      PolledFeed.of(1),
+      join(source, { key: (n) => n, otherKey: thrower, within: { count: 1 } }),
+      map(([, right]) => right),
+    ),
   "a stage in the middle": () => (source) =>
     pipe(
       source,
@@ -61,6 +200,20 @@ function thrower(n: number): number {
   if (n === 2) throw error;
   return n;
 }
+
+/** Each with a function that throws when it gets a 2. */
+const throwingConsumers: Record<string, () => Consumer<number, unknown>> = {
+  reduce: () => reduce((_, n) => thrower(n), 0),
+  "reduce, with a promise": () => reduce(async (_, n) => thrower(n), 0),
+  forEach: () => forEach(thrower),
+  "forEach, with a promise": () => forEach(async (n) => thrower(n)),
+  some: () => some((n) => thrower(n) > 5),
+  "some, with a promise": () => some(async (n) => thrower(n) > 5),
+  every: () => every(thrower),
+  "every, with a promise": () => every(async (n) => thrower(n)),
+  find: () => find((n) => thrower(n) > 5),
+  "find, with a promise": () => find(async (n) => thrower(n) > 5),
+};
 
 const kinds = { "a source that is awaited": Feed, "a source that is polled": PolledFeed };
 
@@ -300,6 +453,25 @@ describe.each(Object.entries(kinds))("%s", (_, Kind) => {
         throw new Error("closing failed");
       };
       await expect(operator()(feed).next()).rejects.toBe(error);
+      expect(feed.closed).toBe(1);
+    });
+  });
+
+  describe.each(Object.entries(throwingConsumers))("%s", (_, consumer) => {
+    test("closes its source and rejects when its function throws", async () => {
+      const feed = new Kind([1, 2, 3]);
+      await expect(consumer()(feed)).rejects.toBe(error);
+      expect(feed.closed).toBe(1);
+      expect(feed.buffer).toEqual([]);
+    });
+
+    test("rejects with the function's error even if closing fails too", async () => {
+      const feed = new Kind([2]);
+      feed.return = () => {
+        feed.closed++;
+        throw new Error("closing failed");
+      };
+      await expect(consumer()(feed)).rejects.toBe(error);
       expect(feed.closed).toBe(1);
     });
   });

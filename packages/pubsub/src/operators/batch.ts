@@ -1,8 +1,10 @@
 import { NOTHING } from "../poll.ts";
-import { MAX_TIME, realClock } from "./clock.ts";
+import { needCount, needTime } from "./check.ts";
+import { realClock } from "./clock.ts";
 import type { Clock } from "./clock.ts";
 import { fuse } from "./fuse.ts";
 import type { Operator } from "./fuse.ts";
+import { timer } from "./timer.ts";
 
 /** When a batch is full. At least one of `count` and `time` is needed. */
 export interface BatchOptions {
@@ -28,10 +30,8 @@ export interface BatchOptions {
 export function batch<T>(options: number | BatchOptions): Operator<T, T[]> {
   const { count, time, clock = realClock } = typeof options === "number" ? { count: options } : options;
   if (count === undefined && time === undefined) throw new TypeError("batch() needs a count, a time, or both.");
-  if (count !== undefined && !(Number.isInteger(count) && count > 0))
-    throw new RangeError(`batch() needs a whole count of 1 or more, not ${count}.`);
-  if (time !== undefined && !(time >= 0 && time <= MAX_TIME))
-    throw new RangeError(`batch() needs a time from 0 to ${MAX_TIME} milliseconds, not ${time}.`);
+  needCount("batch", count);
+  needTime("batch", time);
   const limit = count ?? Infinity;
 
   return (source) =>
@@ -39,35 +39,23 @@ export function batch<T>(options: number | BatchOptions): Operator<T, T[]> {
       source,
       (next, run) => {
         let items: T[] = [];
-        let timer: unknown;
-        let until = 0;
+        const alarm = time === undefined ? undefined : timer(clock, run, () => flush());
         const flush = (): unknown => {
-          if (time !== undefined) run.cancel();
+          alarm?.clear();
           if (items.length === 0) return NOTHING;
           const batch = items;
           items = [];
           return next(batch);
         };
         run.ends.push(flush);
-        if (time === undefined) return (item) => (items.push(item) < limit ? NOTHING : flush());
+        if (alarm === undefined || time === undefined) return (item) => (items.push(item) < limit ? NOTHING : flush());
 
-        run.cancel = () => {
-          if (timer !== undefined) clock.clearTimeout(timer);
-          timer = undefined;
-        };
         return (item) => {
           const size = items.push(item);
           if (size >= limit) return flush();
-          if (size === 1) {
-            until = clock.now() + time;
-            timer = clock.setTimeout(() => {
-              run.due = flush;
-              run.wake();
-            }, time);
-          } else if (clock.now() >= until) {
-            // A source that always has an item at once lets no timer fire.
-            return flush();
-          }
+          if (size === 1) alarm.set(time);
+          // A source that always has an item at once lets no timer fire.
+          else if (clock.now() >= alarm.until) return flush();
           return NOTHING;
         };
       },

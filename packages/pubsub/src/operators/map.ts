@@ -1,3 +1,4 @@
+import { needFunction } from "./check.ts";
 import { fuse, isPromise, later } from "./fuse.ts";
 import type { Operator } from "./fuse.ts";
 
@@ -8,10 +9,12 @@ import type { Operator } from "./fuse.ts";
  * and the next item is read after that, so that the order stays. What it throws closes the source and is thrown by the
  * pipeline.
  *
+ * @throws TypeError when `fn` is no function
  * @example
  * const statuses = pipe(events, map((event) => event.payload.status));
  */
 export function map<In, Out>(fn: (item: In, index: number) => Out): Operator<In, Awaited<Out>> {
+  needFunction("map", fn);
   return (source) =>
     fuse<In, Awaited<Out>>(source, (next, run) => {
       let index = 0;

@@ -1,4 +1,5 @@
 import { NOTHING } from "../poll.ts";
+import { needFunction } from "./check.ts";
 import { consume, isPromise, later } from "./fuse.ts";
 import type { Consumer } from "./fuse.ts";
 
@@ -8,6 +9,7 @@ import type { Consumer } from "./fuse.ts";
  * The function gets the value so far, the item and the item's index from 0. It may return a promise: the next item is
  * read when that has settled. What it throws closes the source and rejects the result, as an error of the source does.
  *
+ * @throws TypeError when `fn` is no function
  * @throws TypeError by way of the promise, when there is neither an item nor an initial value
  * @example
  * const total = await pipe(orders, take(100), reduce((sum, order) => sum + order.payload.amount, 0));
@@ -21,6 +23,7 @@ export function reduce<T>(
   fn: (value: T, item: T, index: number) => T | PromiseLike<T>,
   ...initial: [] | [T]
 ): Consumer<T, T> {
+  needFunction("reduce", fn);
   return (source) => {
     // One place for the value, empty until there is one: `undefined` is a value too.
     const state: T[] = [...initial];

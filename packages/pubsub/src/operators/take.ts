@@ -1,4 +1,5 @@
 import { NOTHING } from "../poll.ts";
+import { needLimit } from "./check.ts";
 import { fuse } from "./fuse.ts";
 import type { Operator } from "./fuse.ts";
 
@@ -13,8 +14,7 @@ import type { Operator } from "./fuse.ts";
  * for await (const event of pipe(events, take(3))) console.log(event.payload);
  */
 export function take<T>(limit: number): Operator<T, T> {
-  const whole = Math.trunc(limit);
-  if (!(whole >= 0)) throw new RangeError(`take() needs a limit of 0 or more, not ${limit}.`);
+  const whole = needLimit("take", limit);
   return (source) =>
     fuse<T, T>(source, (next, run) => {
       let left = whole;
