@@ -488,6 +488,9 @@ export class Session {
   #end(cause: PubSubError, bye?: { readonly code: string; readonly message: string | undefined }): void {
     if (this.#over) return;
     if (bye !== undefined && !this.#options.plain) {
+      // Else what was received and given to all would count as interrupted over there.
+      if (this.#ackDue) this.#output.control(control("$ack", { received: this.#received }));
+      this.#ackDue = false;
       const { code, message } = bye;
       this.#output.control(control("$bye", { code, ...(message !== undefined && { message }) }));
       this.#output.flush();
