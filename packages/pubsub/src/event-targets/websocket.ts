@@ -25,7 +25,7 @@ export interface WebSocketLike {
   terminate?(): void;
   addEventListener(type: "message", listener: (event: { data: unknown }) => void): void;
   addEventListener(type: "close", listener: (event: { code: number; reason: string }) => void): void;
-  addEventListener(type: "open" | "error", listener: (event: { message?: string }) => void): void;
+  addEventListener(type: "open" | "error", listener: (event: { message?: string; error?: unknown }) => void): void;
 }
 
 /** Silence after which a socket's far end is asked whether it is there, in milliseconds. */
@@ -78,7 +78,10 @@ export function webSocketChannel(socket: WebSocketLike): Channel {
         if (!over) receiver.frame(typeof data === "string" ? data : decode(data));
       });
       // "close" always follows "error" and is the one that counts; the error says more.
-      socket.addEventListener("error", ({ message }) => (lastError = message));
+      // Node's has no message where a host has several addresses and none was reached, but a code.
+      socket.addEventListener("error", ({ message, error }) => {
+        lastError = message || (error as { code?: string } | undefined)?.code;
+      });
       socket.addEventListener("close", ({ code, reason }) =>
         closed(
           new Error(
