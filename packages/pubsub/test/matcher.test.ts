@@ -62,6 +62,27 @@ describe("the matcher", () => {
     );
   });
 
+  test("keeps the order of adding among many filters that match alike", () => {
+    const shapes: [string, string?][] = [["a.b", "1"], ["a.b"], ["a.*"], ["a.**", "1"], ["*.b"], ["**"]];
+    fc.assert(
+      fc.property(fc.array(fc.nat({ max: 5 }), { minLength: 12, maxLength: 60 }), fc.array(fc.nat()), (kinds, gone) => {
+        const matcher = new Matcher<Entry>();
+        const held = kinds.map((kind) => entry(...(shapes.at(kind) as [string, string?])));
+        for (const each of held) matcher.add(each);
+        expect(found(matcher, "a.b", "1")).toEqual(held);
+        for (const n of gone) {
+          if (held.length === 0) break;
+          // Deleted, and every other one added again at the end.
+          const [each] = held.splice(n % held.length, 1) as [Entry];
+          matcher.delete(each);
+          if (n % 2 === 0) held.push(each);
+          if (n % 2 === 0) matcher.add(each);
+          expect(found(matcher, "a.b", "1")).toEqual(held);
+        }
+      }),
+    );
+  });
+
   test("counts a filter once for each time it was added", () => {
     const matcher = new Matcher<Entry>();
     const [first, second] = [entry("a", "1"), entry("a", "1")] as const;

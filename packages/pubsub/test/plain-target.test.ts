@@ -94,6 +94,14 @@ describe("over a plain EventTarget", () => {
     expect(events.received).toBe(1);
   });
 
+  test("own: false still skips an event after something else was published during it", async () => {
+    const { pubsub } = setUp();
+    await pubsub.on("a", "", () => void pubsub.publish("b", "", null));
+    const events = await pubsub.subscribe("a", "", { own: false });
+    await pubsub.publish("a", "", null);
+    expect(events.received).toBe(0);
+  });
+
   test.each([
     ["a bare payload", new CustomEvent("a:1", { detail: { n: 1 } })],
     ["nothing", new Event("a:1")],

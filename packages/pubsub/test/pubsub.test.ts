@@ -88,6 +88,21 @@ describe.each(Object.entries(cores))("order, %s", (_, core) => {
     expect(late).toEqual(Array.from({ length: 6 }, () => "next"));
   });
 
+  test("an equal listener that is added meanwhile misses the current event too", async () => {
+    const pubsub = createPubSub(core());
+    const late: unknown[] = [];
+    const added: Promise<unknown>[] = [];
+    for (const type of ["a", "a", "*", "*"])
+      await pubsub.on(type, "1", ({ payload }) => {
+        if (payload === "current") added.push(pubsub.on(type, "1", (event) => late.push(event.payload)));
+      });
+    await pubsub.publish("a", "1", "current");
+    await Promise.all(added);
+    expect(late).toEqual([]);
+    await pubsub.publish("a", "1", "next");
+    expect(late).toEqual(["next", "next", "next", "next"]);
+  });
+
   test("a listener that is removed meanwhile is skipped", async () => {
     const pubsub = createPubSub(core());
     const seen: string[] = [];
@@ -144,6 +159,85 @@ describe.each(Object.entries(cores))("order, %s", (_, core) => {
     await pubsub.publish("a", "", 1);
     expect([without.received, withOwn.received]).toEqual([0, 1]);
     stop();
+  });
+});
+
+describe("over a transport", () => {
+  test("an event from outside that comes during a dispatch waits its turn, and is no own event", async () => {
+    const transport = new HandTransport();
+    const pubsub = createPubSub({ eventTarget: defineEventTarget(transport) });
+    const seen: unknown[] = [];
+    await pubsub.on("a", ({ payload }) => {
+      seen.push(["first", payload]);
+      if (payload === "own") transport.receiver.deliver({ type: "a", id: "", payload: "foreign" });
+    });
+    await pubsub.on("a", undefined, ({ payload }) => seen.push(["without own", payload]), { own: false });
+    await pubsub.publish("a", "", "own");
+    expect(seen).toEqual([
+      ["first", "own"],
+      ["first", "foreign"],
+      ["without own", "foreign"],
+    ]);
+  });
+
+  test("own events come in the order of publishing whatever order the answers have; one that failed does not come", async () => {
+    const transport = new HandTransport();
+    const pubsub = createPubSub({ eventTarget: defineEventTarget(transport) });
+    const events = await pubsub.subscribe("a");
+    const answers = [deferred(), deferred(), deferred(), deferred()];
+    transport.publish = ({ payload }) => answers[payload as number]?.promise;
+    const published = answers.map((_, i) => pubsub.publish("a", "", i));
+    const outcome = Promise.allSettled(published);
+    answers[3]?.resolve();
+    answers[2]?.resolve();
+    await settled();
+    expect(events.received).toBe(0);
+    answers[1]?.reject(new Error("no"));
+    await settled();
+    expect(events.received).toBe(0);
+    answers[0]?.resolve();
+    expect((await outcome).map(({ status }) => status)).toEqual(["fulfilled", "rejected", "fulfilled", "fulfilled"]);
+    const batch = await events.batches().next();
+    expect(batch.value?.map(({ payload }) => payload)).toEqual([0, 2, 3]);
+  });
+
+  test("a failed publish at the front does not hold up those behind it", async () => {
+    const transport = new HandTransport();
+    const pubsub = createPubSub({ eventTarget: defineEventTarget(transport) });
+    const events = await pubsub.subscribe("a");
+    const answers = [deferred(), deferred()];
+    transport.publish = ({ payload }) => answers[payload as number]?.promise;
+    const outcome = Promise.allSettled([pubsub.publish("a", "", 0), pubsub.publish("a", "", 1)]);
+    answers[0]?.reject(new Error("no"));
+    answers[1]?.resolve();
+    await outcome;
+    expect((await events.next()).value?.payload).toBe(1);
+  });
+
+  test("a listener that publishes while it hears its own event is answered after that event", async () => {
+    const transport = new HandTransport();
+    const pubsub = createPubSub({ eventTarget: defineEventTarget(transport) });
+    const seen: unknown[] = [];
+    await pubsub.on("a", ({ payload }) => {
+      seen.push(payload);
+      if (payload === 1) void pubsub.publish("a", "", 2);
+      seen.push("end");
+    });
+    await pubsub.publish("a", "", 1);
+    expect(seen).toEqual([1, "end", 2, "end"]);
+  });
+
+  test("publishes wait for the connection, in order, up to a thousand; the next is NOT_READY", async () => {
+    const transport = new HandTransport();
+    transport.opening = deferred();
+    const pubsub = createPubSub({ eventTarget: defineEventTarget(transport) });
+    const events = await Promise.race([pubsub.subscribe("a"), settled()]);
+    expect(events).toBeUndefined();
+    const waiting = Array.from({ length: 1024 }, (_, i) => pubsub.publish("a", "", i));
+    await expect(pubsub.publish("a", "", "one too many")).rejects.toMatchObject({ code: "NOT_READY" });
+    transport.opening.resolve();
+    await Promise.all(waiting);
+    expect(transport.published.map(({ payload }) => payload)).toEqual(Array.from({ length: 1024 }, (_, i) => i));
   });
 });
 
