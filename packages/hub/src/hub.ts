@@ -109,6 +109,11 @@ export function createHub(options: HubOptions = {}): Hub {
   return new LinkHub(options);
 }
 
+/** Bytes of one frame that a hub takes; undefined where it is none of `createHub`. */
+export function frameLimit(hub: Hub): number | undefined {
+  return hub instanceof LinkHub ? hub.limits.frame : undefined;
+}
+
 /** A subscription of a link. */
 interface LinkFilter extends Entry {
   readonly link: Link;

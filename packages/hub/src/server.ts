@@ -6,7 +6,7 @@ import type { Duplex } from "node:stream";
 import { PubSubError } from "@alkdev/pubsub";
 import { webSocketChannel } from "@alkdev/pubsub/event-target-websocket";
 import { WebSocketServer } from "ws";
-import { createHub } from "./hub.ts";
+import { createHub, frameLimit } from "./hub.ts";
 import type { Hub, HubLink, HubOptions } from "./hub.ts";
 
 /** Options of `createHubServer`; those of the hub apply where no `hub` is given. */
@@ -50,7 +50,7 @@ export async function createHubServer(options: HubServerOptions = {}): Promise<H
   const hub = options.hub ?? createHub(options);
   const names = ["localhost", "127.0.0.1", "[::1]", host, ...allowedHosts];
   const allowed = new Set(names.map((name) => (isIPv6(name) ? nameOf(`http://[${name}]`) : name.toLowerCase())));
-  const frame = limits?.frame ?? 1024 * 1024;
+  const frame = frameLimit(hub) ?? limits?.frame ?? 1024 * 1024;
   const sockets = new WebSocketServer({
     noServer: true,
     clientTracking: false,
