@@ -314,6 +314,19 @@ describe("channels of every kind in one hub", () => {
   });
 });
 
+describe("closing", () => {
+  test("the hub delivers what was accepted before, then says goodbye", async () => {
+    const server = await openHub();
+    const own = over(server.hub.eventTarget);
+    const peer = await subscribed(server.url, { type: "a" });
+    const published = Array.from({ length: 2000 }, (_, n) => own.publish("a", "", n));
+    await Promise.all([...published, server.close()]);
+    expect((await peer.next("$bye")).payload).toMatchObject({ code: "CLOSED" });
+    expect(peer.events.map(({ payload }) => payload as unknown)).toEqual([...Array(2000).keys()]);
+    await peer.closed;
+  });
+});
+
 describe("closing a link", () => {
   test("from the hub's side says why, and frees what it held", async () => {
     const hub = openBareHub();

@@ -1,5 +1,6 @@
 // What one link may cost the hub and the others: every limit, and who pays for going beyond it.
 import { once } from "node:events";
+import { createHub } from "@alkdev/hub";
 import { connect } from "node:net";
 import type { Socket } from "node:net";
 import { describe, expect, onTestFinished, test } from "vitest";
@@ -97,6 +98,17 @@ describe("limits of frames", () => {
     peer.send(envelope("a", "x".repeat(1000)), envelope("a", "€".repeat(330)), envelope("a", "ok"));
     expect((await peer.next("a")).payload).toBe("ok");
     expect(hub.status()).toMatchObject({ malformed: 2, received: 1 });
+  });
+
+  test("the limit is that of the hub, also of one that was handed in", async () => {
+    const hub = createHub({ limits: { frame: 8 * MIB } });
+    onTestFinished(() => hub.close());
+    const { url } = await openHub({ hub });
+    const [publisher, reader] = [openClient(url, { maxFrame: 8 * MIB }), openClient(url, { maxFrame: 8 * MIB })];
+    const events = await reader.subscribe("large");
+    await publisher.publish("large", "", "x".repeat(7 * MIB));
+    expect((await take(events, 1))[0]?.payload).toHaveLength(7 * MIB);
+    expect(hub.status()).toMatchObject({ malformed: 0, received: 1, sent: 1 });
   });
 
   test("a frame over the hard limit ends its link alone, with 1009", async () => {
@@ -240,7 +252,7 @@ describe("slow and silent links", () => {
   });
 
   test("a socket that never says hello is closed with HANDSHAKE", async () => {
-    const { url, hub } = await openHub({ limits: { handshake: 50 } });
+    const { url, hub } = await openHub({ limits: { handshake: 100 } });
     const silent = dial(url);
     const busy = dial(url);
     await busy.opened;
@@ -254,7 +266,7 @@ describe("slow and silent links", () => {
   });
 
   test("a link that has shaken hands outlives the handshake's time", async () => {
-    const { url } = await openHub({ limits: { handshake: 30 } });
+    const { url } = await openHub({ limits: { handshake: 300 } });
     const [good, silent] = [await peerOf(url), dial(url)];
     await silent.closed;
     await good.ping();
