@@ -88,19 +88,24 @@ describe.each(Object.entries(cores))("order, %s", (_, core) => {
     expect(late).toEqual(Array.from({ length: 6 }, () => "next"));
   });
 
-  test("an equal listener that is added meanwhile misses the current event too", async () => {
+  test.each([
+    ["a", "1"],
+    ["a", undefined],
+    ["*", "1"],
+    ["**", undefined],
+  ])("an equal listener (%s, %s) that is added meanwhile misses the current event", async (type, id) => {
     const pubsub = createPubSub(core());
     const late: unknown[] = [];
     const added: Promise<unknown>[] = [];
-    for (const type of ["a", "a", "*", "*"])
-      await pubsub.on(type, "1", ({ payload }) => {
-        if (payload === "current") added.push(pubsub.on(type, "1", (event) => late.push(event.payload)));
+    for (let i = 0; i < 2; i++)
+      await pubsub.on(type, id, ({ payload }) => {
+        if (payload === "current") added.push(pubsub.on(type, id, (event) => late.push(event.payload)));
       });
     await pubsub.publish("a", "1", "current");
     await Promise.all(added);
     expect(late).toEqual([]);
     await pubsub.publish("a", "1", "next");
-    expect(late).toEqual(["next", "next", "next", "next"]);
+    expect(late).toEqual(["next", "next"]);
   });
 
   test("a listener that is removed meanwhile is skipped", async () => {
