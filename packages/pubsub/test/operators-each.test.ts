@@ -1,6 +1,31 @@
 // What is peculiar to each operator.
 import { describe, expect, test } from "vitest";
-import { batch, filter, map, pipe, reduce, take, toArray } from "../src/operators/index.ts";
+import {
+  batch,
+  dedupe,
+  drop,
+  every,
+  filter,
+  find,
+  flat,
+  flatMap,
+  forEach,
+  groupBy,
+  join,
+  map,
+  pipe,
+  reduce,
+  scan,
+  some,
+  take,
+  tap,
+  debounce,
+  throttle,
+  timeout,
+  toArray,
+  window,
+} from "../src/operators/index.ts";
+import { fuse } from "../src/operators/fuse.ts";
 import type { BatchOptions } from "../src/operators/index.ts";
 import { DONE, Feed, item, PolledFeed, TestClock, turn } from "./operators-sources.ts";
 
@@ -221,6 +246,354 @@ describe.each(Object.entries(kinds))("%s", (_, Kind) => {
       expect(await all(Kind.of(1, 2))).toEqual([1, 2]);
       expect(await all(Kind.of(3))).toEqual([3]);
       expect(await all(Kind.of())).toEqual([]);
+    });
+  });
+
+  describe("drop", () => {
+    test("leaves out the first items and gives the others", async () => {
+      expect(await pipe(Kind.of(1, 2, 3, 4), drop(2), toArray())).toEqual([3, 4]);
+      expect(await pipe(Kind.of(1, 2), drop(0), toArray())).toEqual([1, 2]);
+      expect(await pipe(Kind.of(1, 2), drop(5), toArray())).toEqual([]);
+      expect(await pipe(Kind.of(1, 2), drop(Infinity), toArray())).toEqual([]);
+    });
+
+    test("starts anew for every source", async () => {
+      const rest = drop<number>(1);
+      expect(await rest(Kind.of(1, 2)).next()).toEqual(item(2));
+      expect(await rest(Kind.of(3, 4)).next()).toEqual(item(4));
+    });
+
+    test("leaves the stages after it alone about what it leaves out", async () => {
+      const seen: number[] = [];
+      await pipe(
+        Kind.of("a", "b", "c"),
+        drop(1),
+        forEach((_, index) => seen.push(index)),
+      );
+      expect(seen).toEqual([0, 1]);
+    });
+  });
+
+  describe("tap", () => {
+    test("sees each item and its index, and hands it on as it is", async () => {
+      const seen: unknown[] = [];
+      const look = tap((value: string, index) => seen.push([value, index]));
+      expect(await pipe(Kind.of("a", "b"), look, toArray())).toEqual(["a", "b"]);
+      expect(seen).toEqual([
+        ["a", 0],
+        ["b", 1],
+      ]);
+    });
+
+    test("hands an item on after what its function promised", async () => {
+      const order: string[] = [];
+      await pipe(
+        Kind.of(1, 2),
+        tap(async (n) => {
+          await turn();
+          order.push(`saved ${n}`);
+        }),
+        forEach((n) => order.push(`given ${n}`)),
+      );
+      expect(order).toEqual(["saved 1", "given 1", "saved 2", "given 2"]);
+    });
+  });
+
+  describe("scan", () => {
+    test("gives the value so far for each item, and not the initial one", async () => {
+      const sums = scan((sum: number, n: number, index: number) => sum + n * (index + 1), 100);
+      expect(await pipe(Kind.of(1, 2, 3), sums, toArray())).toEqual([101, 105, 114]);
+      expect(await pipe(Kind.of<number>(), sums, toArray())).toEqual([]);
+    });
+
+    test("gives the first item as it is if there is no initial value, and counts from 1", async () => {
+      const texts = scan((text: string, value: string, index: number) => `${text} ${index}:${value}`);
+      expect(await pipe(Kind.of("a", "b", "c"), texts, toArray())).toEqual(["a", "a 1:b", "a 1:b 2:c"]);
+    });
+
+    test("takes undefined for an initial value if it is given", async () => {
+      const before = scan((value: unknown, n: number) => [value, n] as unknown, undefined as unknown);
+      expect(await pipe(Kind.of(1), before, toArray())).toEqual([[undefined, 1]]);
+    });
+
+    test("starts anew for every source", async () => {
+      const sums = scan((sum: number, n: number) => sum + n);
+      expect(await pipe(Kind.of(1, 2), sums, toArray())).toEqual([1, 3]);
+      expect(await pipe(Kind.of(5, 6), sums, toArray())).toEqual([5, 11]);
+    });
+
+    test("waits for promises", async () => {
+      const slow = scan(async (sum: number, n: number) => {
+        await turn();
+        return sum + n;
+      }, 0);
+      expect(await pipe(Kind.of(1, 2, 3), slow, toArray())).toEqual([1, 3, 6]);
+    });
+  });
+
+  describe("dedupe", () => {
+    test("leaves out items that were given before, near or far", async () => {
+      expect(await pipe(Kind.of(1, 1, 2, 1, 3, 2), dedupe(), toArray())).toEqual([1, 2, 3]);
+    });
+
+    test("compares as a Map does: NaN equals itself, objects by identity", async () => {
+      const one = { n: 1 };
+      const items = [Number.NaN, Number.NaN, one, { n: 1 }, one, undefined, undefined];
+      expect(await pipe(Kind.of<unknown>(...items), dedupe(), toArray())).toEqual([
+        Number.NaN,
+        one,
+        { n: 1 },
+        undefined,
+      ]);
+    });
+
+    test("compares keys if it is given how to make them", async () => {
+      const byId = dedupe({ key: (event: { id: string; n: number }) => event.id });
+      const events = [
+        { id: "a", n: 1 },
+        { id: "b", n: 2 },
+        { id: "a", n: 3 },
+      ];
+      expect(await pipe(Kind.of(...events), byId, toArray())).toEqual(events.slice(0, 2));
+    });
+
+    test("forgets the key that came first when there is one more than its size, and a repeat does not help it", async () => {
+      expect(await pipe(Kind.of(1, 2, 1, 3, 1, 2, 3), dedupe({ size: 2 }), toArray())).toEqual([1, 2, 3, 1, 2, 3]);
+    });
+
+    test("remembers 1,024 keys", async () => {
+      const many = Array.from({ length: 1024 }, (_, n) => n);
+      expect(await pipe(Kind.of(...many, 0, 1023), dedupe(), toArray())).toEqual(many);
+      expect(await pipe(Kind.of(...many, 1024, 0, 1024), dedupe(), toArray())).toEqual([...many, 1024, 0]);
+    });
+
+    test("forgets a key when its time is over, which a repeat does not extend", async () => {
+      const clock = new TestClock();
+      const at = tap((time: number) => (clock.time = time));
+      const key = () => "the same";
+      expect(await pipe(Kind.of(0, 60, 99, 100, 199, 200), at, dedupe({ key, within: 100, clock }), toArray())).toEqual(
+        [0, 100, 200],
+      );
+    });
+
+    test("forgets the oldest of what was remembered anew", async () => {
+      const clock = new TestClock();
+      const at = tap(([time]: [number, string]) => (clock.time = time));
+      const key = ([, id]: [number, string]) => id;
+      const items: [number, string][] = [
+        [0, "a"],
+        [10, "b"],
+        [100, "a"],
+        [101, "c"],
+        [102, "a"],
+        [103, "b"],
+      ];
+      const once = dedupe({ key, within: 100, size: 2, clock });
+      expect(await pipe(Kind.of(...items), at, once, map(key), toArray())).toEqual(["a", "b", "a", "c", "b"]);
+    });
+
+    test("starts anew for every source", async () => {
+      const once = dedupe<number>();
+      expect(await pipe(Kind.of(1, 1), once, toArray())).toEqual([1]);
+      expect(await pipe(Kind.of(1, 1), once, toArray())).toEqual([1]);
+    });
+  });
+
+  describe("window", () => {
+    test("slides over the last items once there are enough", async () => {
+      expect(await pipe(Kind.of(1, 2, 3, 4), window({ count: 3 }), toArray())).toEqual([
+        [1, 2, 3],
+        [2, 3, 4],
+      ]);
+    });
+
+    test("tumbles when it moves on by its length, and gives the rest", async () => {
+      expect(await pipe(Kind.of(1, 2, 3, 4, 5), window({ count: 2, every: 2 }), toArray())).toEqual([
+        [1, 2],
+        [3, 4],
+        [5],
+      ]);
+    });
+
+    test("hops over items when it moves on by more than its length", async () => {
+      const hop = window<number>({ count: 2, every: 3 });
+      expect(await pipe(Kind.of(1, 2, 3, 4, 5, 6), hop, toArray())).toEqual([
+        [1, 2],
+        [4, 5],
+      ]);
+      expect(await pipe(Kind.of(1, 2, 3, 4), hop, toArray())).toEqual([[1, 2], [4]]);
+    });
+
+    test("gives what is left only if it was in no window, before an error too", async () => {
+      const wide = window<number>({ count: 3, every: 2 });
+      expect(await pipe(Kind.of(1, 2, 3, 4, 5), wide, toArray())).toEqual([
+        [1, 2, 3],
+        [3, 4, 5],
+      ]);
+      expect(await pipe(Kind.of(1, 2, 3, 4), wide, toArray())).toEqual([
+        [1, 2, 3],
+        [3, 4],
+      ]);
+      expect(await pipe(Kind.of(1, 2), window({ count: 3 }), toArray())).toEqual([[1, 2]]);
+      expect(await pipe(Kind.of(), window({ count: 3 }), toArray())).toEqual([]);
+      const feed = new Kind([1]);
+      feed.fail(error);
+      const pipeline = pipe(feed, window({ count: 2 }));
+      expect(await pipeline.next()).toEqual(item([1]));
+      await expect(pipeline.next()).rejects.toBe(error);
+    });
+
+    test("gives arrays of its own, which the consumer may change", async () => {
+      const emptied = map((items: number[]) => items.splice(0));
+      expect(await pipe(Kind.of(1, 2, 3), window({ count: 2 }), emptied, toArray())).toEqual([
+        [1, 2],
+        [2, 3],
+      ]);
+    });
+
+    const at = (clock: TestClock) => tap((time: number) => (clock.time = time));
+
+    test("by time shows, for each item, what came since then", async () => {
+      const clock = new TestClock();
+      expect(await pipe(Kind.of(0, 50, 100, 101, 250), at(clock), window({ time: 100, clock }), toArray())).toEqual([
+        [0],
+        [0, 50],
+        [0, 50, 100],
+        [50, 100, 101],
+        [250],
+      ]);
+    });
+
+    test("by time and a number of items is given for each so many, and for the rest", async () => {
+      const clock = new TestClock();
+      const slow = window<number>({ time: 100, every: 2, clock });
+      expect(await pipe(Kind.of(0, 50, 120, 130, 400), at(clock), slow, toArray())).toEqual([
+        [0, 50],
+        [50, 120, 130],
+        [400],
+      ]);
+    });
+
+    test("by count and time shows what is in both", async () => {
+      const clock = new TestClock();
+      const both = window<number>({ count: 2, time: 100, clock });
+      expect(await pipe(Kind.of(0, 10, 20, 300, 310), at(clock), both, toArray())).toEqual([
+        [0, 10],
+        [10, 20],
+        [300],
+        [300, 310],
+      ]);
+    });
+  });
+
+  describe("forEach", () => {
+    test("sees each item and its index in order, waits for promises, and gives nothing", async () => {
+      const seen: unknown[] = [];
+      const result = await pipe(
+        Kind.of("a", "b", "c"),
+        forEach(async (value, index) => {
+          if (index === 0) await turn();
+          seen.push([value, index]);
+          return "ignored";
+        }),
+      );
+      expect(result).toBeUndefined();
+      expect(seen).toEqual([
+        ["a", 0],
+        ["b", 1],
+        ["c", 2],
+      ]);
+    });
+  });
+
+  describe.each([
+    ["at once", <T>(value: T): T | Promise<T> => value],
+    ["by a promise", <T>(value: T): T | Promise<T> => Promise.resolve(value)],
+  ] as const)("find, some and every, answered %s", (_, answer) => {
+    test("find gives the first item that matches, or undefined, and counts from 0", async () => {
+      const seen: number[] = [];
+      const big = find((n: number, index) => {
+        seen.push(index);
+        return answer(n > 10 && "yes");
+      });
+      expect(await big(Kind.of(1, 20, 30))).toBe(20);
+      expect(seen).toEqual([0, 1]);
+      expect(await big(Kind.of(1, 2))).toBeUndefined();
+      expect(await big(Kind.of())).toBeUndefined();
+    });
+
+    test("some is true if one matches, and false for none", async () => {
+      const big = some((n: number) => answer(n > 10 ? 1 : 0));
+      expect(await big(Kind.of(1, 20, 3))).toBe(true);
+      expect(await big(Kind.of(1, 2))).toBe(false);
+      expect(await big(Kind.of())).toBe(false);
+    });
+
+    test("every is true if all match, and true for none", async () => {
+      const big = every((n: number) => answer(n > 10 ? "yes" : ""));
+      expect(await big(Kind.of(20, 30))).toBe(true);
+      expect(await big(Kind.of(20, 3, 30))).toBe(false);
+      expect(await big(Kind.of())).toBe(true);
+    });
+
+    test("close their source when they know, and read no further", async () => {
+      for (const [consumer, result] of [
+        [find((n: number) => answer(n === 2)), 2],
+        [some((n: number) => answer(n === 2)), true],
+        [every((n: number) => answer(n !== 2)), false],
+      ] as const) {
+        const feed = new Kind([1, 2, 3]);
+        let left: number[] = [];
+        feed.return = () => {
+          feed.closed++;
+          left = [...feed.buffer];
+          return Promise.resolve({ value: undefined, done: true });
+        };
+        expect(await pipe<number, Promise<unknown>>(feed, consumer)).toBe(result);
+        expect(feed.closed).toBe(1);
+        expect(left).toEqual([3]);
+      }
+    });
+
+    test("do not look at what the stages before still hold once they know", async () => {
+      const seen: number[][] = [];
+      const found = await pipe(
+        Kind.of(1, 2, 3),
+        batch(2),
+        take(1),
+        batch(5),
+        map(([first]) => first ?? []),
+        find((items) => {
+          seen.push(items);
+          return answer(true);
+        }),
+      );
+      expect(found).toEqual([1, 2]);
+      expect(seen).toEqual([[1, 2]]);
+      // Hands on what it gets, and a 9 at the end.
+      const nineAtEnd = (source: AsyncIterable<number>): AsyncIterable<number> =>
+        fuse<number, number>(source, (next, run) => {
+          run.ends.push(() => next(9));
+          return next;
+        });
+      const numbers: number[] = [];
+      await pipe(
+        new Kind([1, 2]),
+        nineAtEnd,
+        some((n) => answer(numbers.push(n))),
+      );
+      expect(numbers).toEqual([1]);
+    });
+
+    test("reject if their source cannot be closed", async () => {
+      const feed = new Kind([1]);
+      feed.return = () => Promise.reject(error);
+      await expect(
+        pipe(
+          feed,
+          some(() => answer(true)),
+        ),
+      ).rejects.toBe(error);
     });
   });
 
@@ -513,6 +886,72 @@ describe("options", () => {
 
   test("batch() needs a count or a time", () => {
     expect(() => batch({})).toThrow(TypeError);
+  });
+
+  test("drop() and flat() refuse a number that is negative or not a number", () => {
+    for (const limit of [-1, -Infinity, Number.NaN]) {
+      expect(() => drop(limit)).toThrow(RangeError);
+      expect(() => flat(limit)).toThrow(RangeError);
+    }
+    for (const limit of [0, -0.5, 2.5, Infinity]) {
+      expect(() => drop(limit)).not.toThrow();
+      expect(() => flat(limit)).not.toThrow();
+    }
+  });
+
+  test("counts that are not whole numbers from 1 are refused", () => {
+    const source = Feed.of(1);
+    for (const count of [0, -1, 1.5, Number.NaN, Infinity]) {
+      expect(() => window({ count })).toThrow(RangeError);
+      expect(() => window({ count: 1, every: count })).toThrow(RangeError);
+      expect(() => dedupe({ size: count })).toThrow(RangeError);
+      expect(() => groupBy((n) => n, { maxGroups: count })).toThrow(RangeError);
+      expect(() => groupBy((n) => n, { buffer: { limit: count } })).toThrow(RangeError);
+      expect(() => join(source, { key: (n) => n, within: { count } })).toThrow(RangeError);
+    }
+  });
+
+  test("times that no timer can wait are refused", () => {
+    const source = Feed.of(1);
+    for (const time of [-1, Number.NaN, Infinity, 2 ** 31]) {
+      expect(() => window({ time })).toThrow(RangeError);
+      expect(() => dedupe({ within: time })).toThrow(RangeError);
+      expect(() => debounce(time)).toThrow(RangeError);
+      expect(() => throttle(time)).toThrow(RangeError);
+      expect(() => timeout(time)).toThrow(RangeError);
+      expect(() => join(source, { key: (n) => n, within: { time } })).toThrow(RangeError);
+    }
+  });
+
+  test("what needs one of several options says so", () => {
+    expect(() => window({})).toThrow(TypeError);
+    expect(() => join(Feed.of(1), { key: (n) => n, within: {} })).toThrow(TypeError);
+    expect(() => throttle(10, { leading: false, trailing: false })).toThrow(TypeError);
+  });
+
+  test("groupBy() refuses a policy that it does not know", () => {
+    expect(() => groupBy((n) => n, { buffer: { overflow: "drop" as never } })).toThrow(RangeError);
+  });
+
+  test("what is no function is refused before the source is touched", () => {
+    const no = "no function" as never;
+    for (const make of [
+      () => map(no),
+      () => filter(no),
+      () => reduce(no),
+      () => scan(no),
+      () => tap(no),
+      () => flatMap(no),
+      () => forEach(no),
+      () => some(no),
+      () => every(no),
+      () => find(no),
+      () => groupBy(no),
+      () => dedupe({ key: no }),
+      () => join(Feed.of(1), { key: no, within: { count: 1 } }),
+      () => join(Feed.of(1), { key: (n) => n, otherKey: no, within: { count: 1 } }),
+    ])
+      expect(make).toThrow(TypeError);
   });
 
   test("batch() takes the real clock if it is given none", async () => {

@@ -89,6 +89,9 @@ class Fused implements Pipeline<unknown>, Run {
   wake: () => void = nothing;
   cancel: () => void = nothing;
 
+  /** Set where another error is thrown, beside which one of closing does not matter. */
+  quiet = false;
+
   readonly #source: AsyncIterator<unknown>;
   readonly #stages: readonly AnyStage[];
   readonly #timed: boolean;
@@ -277,10 +280,9 @@ class Fused implements Pipeline<unknown>, Run {
     this.#open = false;
     const closing = this.#shut();
     // Parked in a `next()`, the source may not be able to close before it wakes up, so nobody waits for it, and an error
-    // is reported as uncaught. Else it is thrown by the `next()` or `return()` that comes.
-    if (this.#asking) return;
-    closing.catch(nothing);
-    this.#closing = closing;
+    // is reported as uncaught, unless another one is thrown. Else it is thrown by the `next()` or `return()` that comes.
+    if (this.quiet || this.#failure !== undefined || !this.#asking) closing.catch(nothing);
+    if (!this.#asking) this.#closing = closing;
   }
 
   async #shut(): Promise<void> {
@@ -298,13 +300,18 @@ export function open<T>(source: AsyncIterable<T>): Pipeline<T> {
   return fuse<T, T>(source, (next) => next);
 }
 
-/** Closes all of them at once, whatever each of them does about it; then throws what the first to fail threw. */
-export async function closeAll(iterators: readonly { return?(): unknown }[]): Promise<void> {
-  await Promise.all(
+/**
+ * Closes all of them at once, whatever each of them does about it; then throws what the first to fail threw, unless another
+ * error is on its way already.
+ */
+export async function closeAll(iterators: readonly { return?(): unknown }[], failed = false): Promise<void> {
+  const closing = Promise.all(
     iterators.map(async (iterator) => {
+      if (failed && iterator instanceof Fused) iterator.quiet = true;
       await iterator.return?.();
     }),
   );
+  await (failed ? closing.catch(nothing) : closing);
 }
 
 /** Reads all of a source through a stage that keeps what it gets and hands on nothing. */

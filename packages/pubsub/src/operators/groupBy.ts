@@ -3,7 +3,7 @@ import { NOTHING, poll } from "../poll.ts";
 import type { Pollable } from "../poll.ts";
 import { Ring } from "../ring.ts";
 import { needCount, needFunction } from "./check.ts";
-import { fuse, isPromise, later, open } from "./fuse.ts";
+import { closeAll, fuse, isPromise, later, open } from "./fuse.ts";
 import type { Operator, Pipeline } from "./fuse.ts";
 
 /** How much is held for groups that are not read as fast as their items come. */
@@ -166,10 +166,9 @@ export function groupBy<T, Key>(
       boxes.clear();
       groups.end(failure);
     };
-    const fail = async (thrown: unknown): Promise<void> => {
-      finish({ error: thrown });
-      // The error is what matters, also where closing fails too.
-      await keyed.return().catch(() => {});
+    const fail = (error: unknown): void => {
+      finish({ error });
+      void closeAll([keyed], true);
     };
     const sort = ([key, item]: [K, T]): void => {
       let box = boxes.get(key);
@@ -201,7 +200,7 @@ export function groupBy<T, Key>(
             sort(result.value);
           }
         } catch (error) {
-          void fail(error);
+          fail(error);
         } finally {
           reading = false;
         }
@@ -215,7 +214,7 @@ export function groupBy<T, Key>(
             sort(entry);
           }
         } catch (error) {
-          void fail(error);
+          fail(error);
         }
       },
     };

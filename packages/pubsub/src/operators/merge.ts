@@ -30,7 +30,7 @@ class Merge implements Pollable<unknown> {
       const value = this[poll]();
       if (value !== NOTHING) return { value, done: false };
       if (this.#failure !== undefined) {
-        await this.return().catch(() => {});
+        await closeAll(this.#sources, true);
         throw this.#failure.error;
       }
       // Those that were waited for when all was closed have ended after that.

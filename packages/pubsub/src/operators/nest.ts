@@ -54,15 +54,13 @@ class Nest implements Pollable<unknown> {
         return { value, done: false };
       }
     } catch (error) {
-      // The error is what matters, also where closing fails too.
-      await this.return().catch(() => {});
+      await this.#close(true);
       throw error;
     }
   }
 
   async return(): Promise<IteratorResult<unknown, undefined>> {
-    this.#closed = true;
-    await closeAll(this.#levels.splice(0).reverse());
+    await this.#close();
     return { value: undefined, done: true };
   }
 
@@ -97,6 +95,11 @@ class Nest implements Pollable<unknown> {
       this.#failure = { error };
     }
     return NOTHING;
+  }
+
+  async #close(failed = false): Promise<void> {
+    this.#closed = true;
+    await closeAll(this.#levels.splice(0).reverse(), failed);
   }
 
   #into(value: unknown): boolean {

@@ -4,7 +4,7 @@ import type { Pollable } from "../poll.ts";
 import { needTime } from "./check.ts";
 import { realClock } from "./clock.ts";
 import type { Clock } from "./clock.ts";
-import { open } from "./fuse.ts";
+import { closeAll, open } from "./fuse.ts";
 import type { Operator } from "./fuse.ts";
 
 /**
@@ -34,7 +34,7 @@ export function timeout<T>(ms: number, options: { readonly clock?: Clock } = {})
               `No item came within ${ms} milliseconds. The source was closed: open a new one, or allow more time.`,
             );
             resolve(Promise.reject(error));
-            void inner.return();
+            void closeAll([inner], true);
           }, ms);
           const settle = (result: typeof pending): void => {
             clock.clearTimeout(timer);
