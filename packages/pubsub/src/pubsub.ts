@@ -137,28 +137,41 @@ export function createPubSub<TMap extends object = PubSubEventMap>(options: PubS
   return new PubSubOverCore(options) as unknown as PubSub<TMap>;
 }
 
-/** A listener as the core sees it. */
+/** What few listeners have; the others share one that is empty. */
+interface ListenerExtras extends ListenOptions {
+  ignoreSignal?: () => void;
+}
+
+const NO_EXTRAS: ListenerExtras = {};
+
+/** A listener as the core sees it. There may be very many, so it is small, and first comes what a dispatch looks at. */
 class ListenerSink implements Sink {
   active = false;
+  readonly own: boolean;
+  readonly #listener: Listener;
   order = 0;
   readonly type: string;
   readonly id: string | undefined;
-  readonly group: string | undefined;
-  readonly own: boolean;
   readonly owner: PubSubOverCore;
-  readonly #listener: Listener;
-  readonly #onGap: OnGap | undefined;
-  /** Undoes what the signal holds. */
-  released: (() => void) | undefined;
+  readonly #extras: ListenerExtras;
 
-  constructor(type: string, id: string | undefined, listener: Listener, options: ListenOptions, owner: PubSubOverCore) {
+  constructor(
+    type: string,
+    id: string | undefined,
+    listener: Listener,
+    options: ListenOptions | undefined,
+    owner: PubSubOverCore,
+  ) {
+    this.own = options?.own ?? true;
+    this.#listener = listener;
     this.type = type;
     this.id = id;
-    this.group = options.group;
-    this.own = options.own ?? true;
     this.owner = owner;
-    this.#listener = listener;
-    this.#onGap = options.onGap ?? owner.options.onGap;
+    this.#extras = options === undefined ? NO_EXTRAS : { ...options };
+  }
+
+  get group(): string | undefined {
+    return this.#extras.group;
   }
 
   deliver(envelope: EventEnvelope): void {
@@ -171,10 +184,11 @@ class ListenerSink implements Sink {
   }
 
   gap(gap: Gap): void {
-    if (this.#onGap === "ignore") return;
-    if (this.#onGap === undefined) return this.#report(gapError(gap));
+    const onGap = this.#extras.onGap ?? this.owner.options.onGap;
+    if (onGap === "ignore") return;
+    if (onGap === undefined) return this.#report(gapError(gap));
     try {
-      this.#onGap(gap);
+      onGap(gap);
     } catch (error) {
       this.#report(error);
     }
@@ -189,10 +203,16 @@ class ListenerSink implements Sink {
     this.stop();
   }
 
+  /** Stops when the signal says so. */
+  obey(signal: AbortSignal): void {
+    this.#extras.ignoreSignal = onAbort(signal, () => this.stop());
+  }
+
   stop(): void {
+    const { signal, ignoreSignal } = this.#extras;
     this.owner.core.unsubscribe(this);
-    this.released?.();
-    this.released = undefined;
+    ignoreSignal?.();
+    this.owner.waitsNoMore(this, signal);
   }
 
   #report(error: unknown): void {
@@ -304,7 +324,7 @@ class PubSubOverCore {
     const ignoreSignal = signal && onAbort(signal, () => queue.discard());
     queue.release = () => {
       this.core.unsubscribe(queue);
-      this.#waitsNoMore(queue, signal);
+      this.waitsNoMore(queue, signal);
     };
     queue.finished = () => {
       forget(queue);
@@ -320,24 +340,22 @@ class PubSubOverCore {
   ): Promise<() => void> {
     const id = typeof a === "function" ? undefined : a;
     const listener = (typeof a === "function" ? a : b) as Listener;
-    const options = ((typeof a === "function" ? b : c) as ListenOptions | undefined) ?? {};
+    const options = ((typeof a === "function" ? b : c) as ListenOptions | null | undefined) ?? undefined;
     let problem: unknown;
     let signal: AbortSignal | undefined;
     try {
       if (typeof listener !== "function")
         throw new PubSubError("INVALID_OPTION", `on(type, id?, listener) needs a function, not ${typeof listener}.`);
-      checkListening(options);
-      signal = options.signal;
+      if (options !== undefined) {
+        checkListening(options);
+        signal = options.signal;
+      }
     } catch (error) {
       problem = error;
     }
     const sink = new ListenerSink(type, id, listener, options, this);
     const stop = (): void => sink.stop();
-    const ignoreSignal = signal && onAbort(signal, stop);
-    sink.released = () => {
-      ignoreSignal?.();
-      this.#waitsNoMore(sink, signal);
-    };
+    if (signal !== undefined) sink.obey(signal);
     const live = this.#attach(sink, signal, problem).then(
       () => stop,
       (error: unknown) => {
@@ -423,7 +441,7 @@ class PubSubOverCore {
   }
 
   /** A sink has left the core. Leaving before it was live is an error only where the signal says so. */
-  #waitsNoMore(sink: Sink, signal: AbortSignal | undefined): void {
+  waitsNoMore(sink: Sink, signal: AbortSignal | undefined): void {
     const waiting = this.#waiting.get(sink);
     this.#waiting.delete(sink);
     if (signal?.aborted === true) waiting?.reject(signal.reason);
