@@ -14,3 +14,6 @@ export { createFreeScheduler, createRandom, createSeededScheduler } from "./sche
 export type { Lane, Scheduler, SeededScheduler } from "./scheduler.ts";
 export { Model } from "./model.ts";
 export type { Publication, Seen, TroubleKind, Watched } from "./model.ts";
+export { conformanceOf, suite } from "./suite.ts";
+export { AssertionError } from "./assert.ts";
+export type { Conformance, End, Ends, EndSubscription, Feature, Harness, OpenOptions, RawPeer } from "./harness.ts";
