@@ -1,7 +1,26 @@
 // How stages become one iterator, and how it reads without waiting.
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { batch, filter, map, pipe, reduce, take, toArray } from "../src/operators/index.ts";
+import {
+  batch,
+  chain,
+  dedupe,
+  drop,
+  filter,
+  flat,
+  flatMap,
+  map,
+  merge,
+  pipe,
+  reduce,
+  scan,
+  take,
+  tap,
+  throttle,
+  timeout,
+  toArray,
+  window,
+} from "../src/operators/index.ts";
 import { fuse } from "../src/operators/fuse.ts";
 import type { Operator } from "../src/operators/index.ts";
 import { NOTHING, poll } from "../src/poll.ts";
@@ -382,6 +401,65 @@ describe("any pipeline", () => {
       operator: () => take<unknown>(limit),
       model: (items: unknown[]) => items.slice(0, limit),
     })),
+    fc.integer({ min: 0, max: 6 }).map((limit) => ({
+      operator: () => drop<unknown>(limit),
+      model: (items: unknown[]) => items.slice(limit),
+    })),
+    fc.integer({ min: 0, max: 3 }).map((wait) => ({
+      operator: () => tap((value: unknown, at) => maybe(wait, value, at)),
+      model: (items: unknown[]) => items,
+    })),
+    fc.integer({ min: 0, max: 3 }).map((wait) => ({
+      operator: () =>
+        scan((sum: unknown, value: unknown, at) => maybe(wait, size(sum) + size(value), at), 0 as unknown),
+      model: (items: unknown[]) => {
+        let sum = 0;
+        return items.map((value) => (sum = size(sum) + size(value)));
+      },
+    })),
+    fc.constant({
+      operator: () => dedupe<unknown>({ key: size }),
+      model: (items: unknown[]) =>
+        items.filter((value, at) => items.findIndex((one) => size(one) === size(value)) === at),
+    }),
+    fc.record({ count: fc.integer({ min: 1, max: 4 }), every: fc.integer({ min: 1, max: 5 }) }).map((options) => ({
+      operator: () => window<unknown>(options),
+      model: (items: unknown[]) => {
+        const { count, every } = options;
+        const windows: unknown[] = [];
+        for (let start = 0; start < items.length; start += every) {
+          windows.push(items.slice(start, start + count));
+          if (start + count >= items.length) break;
+        }
+        return windows;
+      },
+    })),
+    fc.record({ depth: fc.integer({ min: 0, max: 3 }), async: fc.boolean() }).map(({ depth, async }) => ({
+      operator: () => (source: AsyncIterable<unknown>) =>
+        pipe(
+          source,
+          map((value) => (async && Array.isArray(value) ? Feed.of<unknown>(...(value as unknown[])) : value)),
+          flat(depth),
+          // Async iterables that are not deep enough are arrays again, to be like those of the model.
+          map((value) => (value instanceof Feed ? (value.buffer as unknown[]) : value)),
+        ),
+      model: (items: unknown[]) => items.flat(depth),
+    })),
+    fc.integer({ min: 0, max: 3 }).map((wait) => ({
+      operator: () =>
+        flatMap((value: unknown, at) =>
+          maybe(wait, at % 2 === 0 ? [value, at] : (PolledFeed.of<unknown>(value) as AsyncIterable<unknown>), at),
+        ),
+      model: (items: unknown[]) => items.flatMap((value, at) => (at % 2 === 0 ? [value, at] : [value])),
+    })),
+    fc
+      .constantFrom(
+        (source: AsyncIterable<unknown>) => merge(source, Feed.of<unknown>()),
+        (source: AsyncIterable<unknown>) => chain(PolledFeed.of<unknown>(), source),
+        timeout<unknown>(1e6),
+        throttle<unknown>(0),
+      )
+      .map((operator) => ({ operator: () => operator, model: (items: unknown[]) => items })),
     fc.record({ count: fc.integer({ min: 1, max: 4 }), timed: fc.boolean() }).map(({ count, timed }) => ({
       operator: () => batch<unknown>(timed ? { count, time: 1e6 } : count),
       model: (items: unknown[]) =>

@@ -1,6 +1,32 @@
 import { describe, expectTypeOf, test } from "vitest";
-import { batch, filter, map, pipe, reduce, take, toArray } from "../src/operators/index.ts";
-import type { Operator, Pipeline } from "../src/operators/index.ts";
+import {
+  batch,
+  chain,
+  debounce,
+  dedupe,
+  drop,
+  every,
+  filter,
+  find,
+  flat,
+  flatMap,
+  forEach,
+  groupBy,
+  join,
+  map,
+  merge,
+  pipe,
+  reduce,
+  scan,
+  some,
+  take,
+  tap,
+  throttle,
+  timeout,
+  toArray,
+  window,
+} from "../src/operators/index.ts";
+import type { Group, Operator, Pipeline } from "../src/operators/index.ts";
 
 interface Event {
   readonly type: string;
@@ -11,6 +37,8 @@ interface Event {
 declare const events: AsyncIterable<Event>;
 declare const generated: AsyncGenerator<Event, void, unknown>;
 declare const subscribed: Promise<AsyncIterableIterator<Event, undefined>> & AsyncIterable<Event>;
+declare const numbers: AsyncIterable<number>;
+declare const payments: AsyncIterable<{ readonly order: string; readonly amount: number }>;
 declare const mixed: AsyncIterable<string | number | undefined>;
 
 describe("pipe", () => {
@@ -105,34 +133,406 @@ describe("pipe", () => {
     ).toEqualTypeOf<Pipeline<string>>();
   });
 
+  // Each length is an overload of its own: a mistake in one is seen nowhere else. Every lambda's parameter is inferred; if it
+  // were not, `toFixed`, `length` or `big` would be errors.
+  test("infers through one stage", () => {
+    expectTypeOf(
+      pipe(
+        numbers,
+        map((n) => n.toFixed()),
+      ),
+    ).toEqualTypeOf<Pipeline<string>>();
+  });
+
+  test("infers through two stages", () => {
+    expectTypeOf(
+      pipe(
+        numbers,
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+      ),
+    ).toEqualTypeOf<Pipeline<{ big: bigint }>>();
+  });
+
+  test("infers through three stages", () => {
+    expectTypeOf(
+      pipe(
+        numbers,
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+      ),
+    ).toEqualTypeOf<Pipeline<number>>();
+  });
+
+  test("infers through four stages", () => {
+    expectTypeOf(
+      pipe(
+        numbers,
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+      ),
+    ).toEqualTypeOf<Pipeline<string>>();
+  });
+
+  test("infers through five stages", () => {
+    expectTypeOf(
+      pipe(
+        numbers,
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+      ),
+    ).toEqualTypeOf<Pipeline<{ big: bigint }>>();
+  });
+
+  test("infers through six stages", () => {
+    expectTypeOf(
+      pipe(
+        numbers,
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+      ),
+    ).toEqualTypeOf<Pipeline<number>>();
+  });
+
+  test("infers through seven stages", () => {
+    expectTypeOf(
+      pipe(
+        numbers,
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+      ),
+    ).toEqualTypeOf<Pipeline<string>>();
+  });
+
+  test("infers through eight stages", () => {
+    expectTypeOf(
+      pipe(
+        numbers,
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+      ),
+    ).toEqualTypeOf<Pipeline<{ big: bigint }>>();
+  });
+
+  test("infers through nine stages", () => {
+    expectTypeOf(
+      pipe(
+        numbers,
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+      ),
+    ).toEqualTypeOf<Pipeline<number>>();
+  });
+
+  test("infers through ten stages", () => {
+    expectTypeOf(
+      pipe(
+        numbers,
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+      ),
+    ).toEqualTypeOf<Pipeline<string>>();
+  });
+
+  test("infers through eleven stages", () => {
+    expectTypeOf(
+      pipe(
+        numbers,
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+      ),
+    ).toEqualTypeOf<Pipeline<{ big: bigint }>>();
+  });
+
+  test("infers through twelve stages", () => {
+    expectTypeOf(
+      pipe(
+        numbers,
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+      ),
+    ).toEqualTypeOf<Pipeline<number>>();
+  });
+
+  test("infers through thirteen stages", () => {
+    expectTypeOf(
+      pipe(
+        numbers,
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+      ),
+    ).toEqualTypeOf<Pipeline<string>>();
+  });
+
+  test("infers through fourteen stages", () => {
+    expectTypeOf(
+      pipe(
+        numbers,
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+      ),
+    ).toEqualTypeOf<Pipeline<{ big: bigint }>>();
+  });
+
+  test("infers through fifteen stages", () => {
+    expectTypeOf(
+      pipe(
+        numbers,
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+      ),
+    ).toEqualTypeOf<Pipeline<number>>();
+  });
+
+  test("infers through sixteen stages", () => {
+    expectTypeOf(
+      pipe(
+        numbers,
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+      ),
+    ).toEqualTypeOf<Pipeline<string>>();
+  });
+
+  test("infers through seventeen stages", () => {
+    expectTypeOf(
+      pipe(
+        numbers,
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+      ),
+    ).toEqualTypeOf<Pipeline<{ big: bigint }>>();
+  });
+
+  test("infers through eighteen stages", () => {
+    expectTypeOf(
+      pipe(
+        numbers,
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+      ),
+    ).toEqualTypeOf<Pipeline<number>>();
+  });
+
+  test("infers through nineteen stages", () => {
+    expectTypeOf(
+      pipe(
+        numbers,
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+      ),
+    ).toEqualTypeOf<Pipeline<string>>();
+  });
+
   test("infers through twenty stages", () => {
-    const twenty = pipe(
-      events,
-      map((event) => event.payload.n),
-      map((n) => String(n)),
-      map((text) => [text]),
-      map((list) => list.length > 0),
-      map((flag) => (flag ? 1 : 0)),
-      map((n) => ({ n })),
-      map(({ n }) => n),
-      map((n) => String(n)),
-      map((text) => text.length),
-      map((n) => BigInt(n)),
-      map((big) => Number(big)),
-      filter((n) => n > 0),
-      take(10),
-      batch(2),
-      map((numbers) => new Set(numbers)),
-      map((set) => [...set]),
-      filter((list) => list.length > 0),
-      map((list) => list.join()),
-      map((text) => text.split(",")),
-      reduce((longest, parts) => {
-        expectTypeOf(parts).toEqualTypeOf<string[]>();
-        return Math.max(longest, parts.length);
-      }, 0),
+    expectTypeOf(
+      pipe(
+        numbers,
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+        map((item) => Number(item.big)),
+        map((n) => n.toFixed()),
+        map((text) => ({ big: BigInt(text) })),
+      ),
+    ).toEqualTypeOf<Pipeline<{ big: bigint }>>();
+  });
+
+  test("has no more than twenty stages, which a pipe on a pipe continues", () => {
+    const same = map((n: number) => n);
+    pipe(
+      numbers,
+      same,
+      same,
+      same,
+      same,
+      same,
+      same,
+      same,
+      same,
+      same,
+      same,
+      same,
+      same,
+      same,
+      same,
+      same,
+      same,
+      same,
+      same,
+      same,
+      same,
+      // @ts-expect-error -- a twenty-first
+      same,
     );
-    expectTypeOf(twenty).toEqualTypeOf<Promise<number>>();
+    expectTypeOf(pipe(pipe(numbers, same, same), same)).toEqualTypeOf<Pipeline<number>>();
   });
 
   test("refuses a stage that takes something else, a stage after a consumer, and a source that is none", () => {
@@ -191,6 +591,209 @@ describe("map", () => {
         map((event) => (event.payload.n > 1 ? event.payload.n : Promise.resolve(event.id))),
       ),
     ).toEqualTypeOf<Pipeline<string | number>>();
+  });
+});
+
+describe("operators that change no type", () => {
+  test("keep it, and infer the parameters of their functions", () => {
+    const same = pipe(
+      events,
+      drop(1),
+      tap((event, index) => {
+        expectTypeOf(event).toEqualTypeOf<Event>();
+        expectTypeOf(index).toEqualTypeOf<number>();
+      }),
+      dedupe(),
+      dedupe({ key: (event) => event.payload.n, size: 10, within: 100 }),
+      debounce(10),
+      throttle(10, { leading: false }),
+      timeout(10),
+    );
+    expectTypeOf(same).toEqualTypeOf<Pipeline<Event>>();
+  });
+});
+
+describe("scan", () => {
+  test("gives what its function gives, by way of a promise too", () => {
+    expectTypeOf(
+      pipe(
+        events,
+        scan((counts, event) => counts.set(event.type, 1), new Map<string, number>()),
+      ),
+    ).toEqualTypeOf<Pipeline<Map<string, number>>>();
+    expectTypeOf(
+      pipe(
+        numbers,
+        scan((sum, n) => sum + n),
+      ),
+    ).toEqualTypeOf<Pipeline<number>>();
+    expectTypeOf(
+      pipe(
+        events,
+        scan(async (sum, event) => sum + event.payload.n, 0),
+      ),
+    ).toEqualTypeOf<Pipeline<number>>();
+  });
+});
+
+describe("window", () => {
+  test("gives arrays", () => {
+    expectTypeOf(pipe(events, window({ count: 3, every: 2, time: 10 }))).toEqualTypeOf<Pipeline<Event[]>>();
+  });
+});
+
+describe("flat", () => {
+  test("takes off one level by default, and as many as it is told", () => {
+    expectTypeOf(pipe(events, batch(2), flat())).toEqualTypeOf<Pipeline<Event>>();
+    expectTypeOf(pipe(events, batch(2), batch(2), flat())).toEqualTypeOf<Pipeline<Event[]>>();
+    expectTypeOf(pipe(events, batch(2), batch(2), flat(2))).toEqualTypeOf<Pipeline<Event>>();
+    expectTypeOf(pipe(events, batch(2), flat(0))).toEqualTypeOf<Pipeline<Event[]>>();
+    expectTypeOf(pipe(events, batch(2), batch(2), batch(2), flat(Infinity))).toEqualTypeOf<Pipeline<Event>>();
+  });
+
+  test("takes off iterables of any kind and promises in them, but leaves strings", () => {
+    const nested = pipe(
+      events,
+      map((event) => [new Set([event.id]), numbers]),
+    );
+    expectTypeOf(pipe(nested, flat(2))).toEqualTypeOf<Pipeline<string | number>>();
+    expectTypeOf(pipe(mixed, flat())).toEqualTypeOf<Pipeline<string | number | undefined>>();
+    expectTypeOf(
+      pipe(
+        events,
+        map((event) => [Promise.resolve(event.id)]),
+        flat(),
+      ),
+    ).toEqualTypeOf<Pipeline<string>>();
+  });
+});
+
+describe("flatMap", () => {
+  test("gives what the iterables hold", () => {
+    expectTypeOf(
+      pipe(
+        events,
+        flatMap((event, index) => [event.payload.n, index]),
+      ),
+    ).toEqualTypeOf<Pipeline<number>>();
+    expectTypeOf(
+      pipe(
+        events,
+        flatMap(async (event) => new Set([event.id])),
+      ),
+    ).toEqualTypeOf<Pipeline<string>>();
+    expectTypeOf(
+      pipe(
+        events,
+        flatMap(() => numbers),
+      ),
+    ).toEqualTypeOf<Pipeline<number>>();
+  });
+
+  test("refuses what is not iterable", () => {
+    pipe(
+      events,
+      // @ts-expect-error -- a number is not iterable
+      flatMap((event) => event.payload.n),
+    );
+  });
+});
+
+describe("chain and merge", () => {
+  test("give what any of their sources gives, promises of subscriptions included", () => {
+    expectTypeOf(chain(events, numbers)).toEqualTypeOf<Pipeline<Event | number>>();
+    expectTypeOf(merge(subscribed, numbers)).toEqualTypeOf<Pipeline<Event | number>>();
+    expectTypeOf(merge(...[numbers, numbers])).toEqualTypeOf<Pipeline<number>>();
+    expectTypeOf(
+      pipe(
+        merge(events, generated),
+        map((event) => event.id),
+      ),
+    ).toEqualTypeOf<Pipeline<string>>();
+    // @ts-expect-error -- an array is not an async source
+    chain(events, [1]);
+  });
+});
+
+describe("groupBy", () => {
+  test("gives keys with groups, by way of a promise too", () => {
+    expectTypeOf(
+      pipe(
+        events,
+        groupBy((event) => event.payload.status),
+      ),
+    ).toEqualTypeOf<Pipeline<[key: "idle" | "busy", group: Group<Event>]>>();
+    expectTypeOf(
+      pipe(
+        events,
+        groupBy(async (event, index) => index + event.payload.n, { maxGroups: 5, buffer: { overflow: "drop-oldest" } }),
+        map(([key, group]) => {
+          expectTypeOf(key).toEqualTypeOf<number>();
+          return pipe(
+            group,
+            map((event) => event.id),
+            toArray(),
+          );
+        }),
+      ),
+    ).toEqualTypeOf<Pipeline<string[]>>();
+  });
+});
+
+describe("join", () => {
+  test("gives pairs, left and right", () => {
+    expectTypeOf(
+      pipe(
+        events,
+        join(payments, { key: (event) => event.id, otherKey: (payment) => payment.order, within: { count: 5 } }),
+      ),
+    ).toEqualTypeOf<Pipeline<[left: Event, right: { readonly order: string; readonly amount: number }]>>();
+    expectTypeOf(pipe(events, join(generated, { key: (event) => event.id, within: { time: 5 } }))).toEqualTypeOf<
+      Pipeline<[left: Event, right: Event]>
+    >();
+  });
+
+  test("refuses a key that the other side does not have", () => {
+    pipe(
+      events,
+      // @ts-expect-error -- payments have no id
+      join(payments, { key: (item) => item.id, within: { count: 5 } }),
+    );
+  });
+});
+
+describe("consumers", () => {
+  test("give promises, and a type guard narrows what find gives", () => {
+    expectTypeOf(
+      pipe(
+        events,
+        forEach((event) => event.id),
+      ),
+    ).toEqualTypeOf<Promise<void>>();
+    expectTypeOf(
+      pipe(
+        events,
+        some((event) => event.id === ""),
+      ),
+    ).toEqualTypeOf<Promise<boolean>>();
+    expectTypeOf(
+      pipe(
+        events,
+        every(async (event, index) => index < event.payload.n),
+      ),
+    ).toEqualTypeOf<Promise<boolean>>();
+    expectTypeOf(
+      pipe(
+        mixed,
+        find((value) => typeof value === "string"),
+      ),
+    ).toEqualTypeOf<Promise<string | undefined>>();
+    expectTypeOf(
+      pipe(
+        events,
+        find((event) => event.id),
+      ),
+    ).toEqualTypeOf<Promise<Event | undefined>>();
   });
 });
 
