@@ -78,16 +78,18 @@ export class HandTransport implements Transport {
   }
 }
 
-type UncaughtListener = (error: Error, origin: NodeJS.UncaughtExceptionOrigin) => void;
+type UncaughtListener = (error: unknown) => void;
+
+const host: NodeJS.EventEmitter = process;
 
 /** Runs something, and returns the errors that nobody caught meanwhile. */
 export async function uncaughtDuring(act: () => unknown): Promise<unknown[]> {
   const seen: unknown[] = [];
   const collect: UncaughtListener = (error) => seen.push(error);
   const before = ["uncaughtException", "unhandledRejection"].map((event) => {
-    const listeners = process.listeners(event as "uncaughtException");
-    process.removeAllListeners(event);
-    process.on(event, collect);
+    const listeners = host.listeners(event) as UncaughtListener[];
+    host.removeAllListeners(event);
+    host.on(event, collect);
     return { event, listeners };
   });
   try {
@@ -95,8 +97,8 @@ export async function uncaughtDuring(act: () => unknown): Promise<unknown[]> {
     await settled();
   } finally {
     for (const { event, listeners } of before) {
-      process.removeAllListeners(event);
-      for (const listener of listeners) process.on(event, listener);
+      host.removeAllListeners(event);
+      for (const listener of listeners) host.on(event, listener);
     }
   }
   return seen;
