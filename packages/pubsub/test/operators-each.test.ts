@@ -633,6 +633,20 @@ describe.each(Object.entries(kinds))("%s", (_, Kind) => {
       expect(await pipeline.next()).toEqual(DONE);
     });
 
+    test("gives the rest before an error that comes while it is waited for", async () => {
+      const feed = new Kind<number>();
+      const thrower = map((n: number) => {
+        if (n === 3) throw error;
+        return n;
+      });
+      const pipeline = pipe(feed, thrower, batch(5));
+      const next = pipeline.next();
+      await feed.whenParked();
+      feed.push(1, 2, 3);
+      expect(await next).toEqual(item([1, 2]));
+      await expect(pipeline.next()).rejects.toBe(error);
+    });
+
     test("throws the first error when giving the rest fails too", async () => {
       const feed = new Kind([1]);
       feed.fail(error);

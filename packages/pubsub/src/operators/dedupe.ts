@@ -37,12 +37,9 @@ export function dedupe<T>(options: DedupeOptions<T> = {}): Operator<T, T> {
     fuse<T, T>(source, (next) => {
       // Since a repeat changes nothing, the order of the keys is that of their times.
       const seen = new Map<unknown, number>();
-      const forgetOldest = (): void => {
-        for (const oldest of seen.keys()) {
-          seen.delete(oldest);
-          break;
-        }
-      };
+      // Goes along: what it gave was forgotten, so that the oldest is always the next. A new one would have to pass the
+      // holes that those before have left.
+      const oldest = seen.keys();
       return (item) => {
         const value = key(item);
         const now = within === undefined ? 0 : clock.now();
@@ -50,7 +47,7 @@ export function dedupe<T>(options: DedupeOptions<T> = {}): Operator<T, T> {
         if (at !== undefined) {
           if (within === undefined || now - at < within) return NOTHING;
           seen.delete(value);
-        } else if (seen.size >= size) forgetOldest();
+        } else if (seen.size >= size) seen.delete(oldest.next().value);
         seen.set(value, now);
         return next(item);
       };

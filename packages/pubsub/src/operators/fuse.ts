@@ -51,6 +51,8 @@ export interface Run {
   /** A promise that must settle before anything else happens, and what to do with its value. Set by `later`. */
   wait: Promise<unknown> | undefined;
   resume: Next<never>;
+  /** Set by the first stage of a `timed` pipeline that wants to know when the source must be waited for. */
+  asked: () => void;
   /** For the first stage of a `timed` pipeline: something to do outside of the order of the items, then `wake()`. */
   due: (() => unknown) | undefined;
   wake: () => void;
@@ -86,6 +88,7 @@ class Fused implements Pipeline<unknown>, Run {
   wait: Promise<unknown> | undefined;
   resume: Next<never> = last;
   due: (() => unknown) | undefined;
+  asked: () => void = nothing;
   wake: () => void = nothing;
   cancel: () => void = nothing;
 
@@ -185,6 +188,8 @@ class Fused implements Pipeline<unknown>, Run {
       }
     } catch (error) {
       this.#fail(error);
+      // What the stages after the one that threw still hold comes before the error.
+      return this.#pull();
     }
     if (this.over) this.#close();
     return value;
@@ -245,6 +250,7 @@ class Fused implements Pipeline<unknown>, Run {
     this.#asking = true;
     const pending = (this.#pending ??= this.#source.next());
     if (!this.#timed) return pending;
+    this.asked();
     // A race of the two, without what `Promise.race` costs.
     return new Promise((resolve, reject) => {
       this.wake = () => resolve(NOTHING);

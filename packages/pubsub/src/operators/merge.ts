@@ -9,40 +9,38 @@ interface Entry {
   /** What it gave when it had to be waited for, or threw. */
   value: unknown;
   failure?: { readonly error: unknown };
+  readonly settled: (result: Result) => void;
+  readonly failed: (error: unknown) => void;
 }
+
+type Result = IteratorResult<unknown, undefined>;
 
 /** Sources that have something, or were not asked yet, stand in line; those that are waited for come back to its end. */
 class Merge implements Pollable<unknown> {
   readonly #sources: readonly Pipeline<unknown>[];
   readonly #line = new Ring<Entry>();
+  /** Sources that have not ended. */
   #left: number;
   #failure: { readonly error: unknown } | undefined;
-  #wake: () => void = () => {};
+  #waiter: ((result: Result | Promise<never>) => void) | undefined;
 
   constructor(sources: readonly AsyncIterable<unknown>[]) {
     this.#sources = sources.map((source) => open(source));
     this.#left = sources.length;
-    for (const source of this.#sources) this.#line.push({ source, value: NOTHING });
+    for (const source of this.#sources) this.#line.push(this.#enter(source));
   }
 
-  async next(): Promise<IteratorResult<unknown, undefined>> {
-    for (;;) {
-      const value = this[poll]();
-      if (value !== NOTHING) return { value, done: false };
-      if (this.#failure !== undefined) {
-        await closeAll(this.#sources, true);
-        throw this.#failure.error;
-      }
-      // Those that were waited for when all was closed have ended after that.
-      if (this.#left <= 0) return { value: undefined, done: true };
-      await new Promise<void>((resolve) => (this.#wake = resolve));
-    }
+  next(): Promise<Result> {
+    return new Promise((resolve) => {
+      this.#waiter = resolve;
+      this.#settle();
+    });
   }
 
-  async return(): Promise<IteratorResult<unknown, undefined>> {
+  async return(): Promise<Result> {
     this.#left = 0;
     this.#line.clear();
-    this.#wake();
+    this.#settle();
     await closeAll(this.#sources);
     return { value: undefined, done: true };
   }
@@ -63,30 +61,53 @@ class Merge implements Pollable<unknown> {
       let { value } = entry;
       entry.value = NOTHING;
       if (value === NOTHING) value = entry.source[poll]();
-      if (value === NOTHING) {
-        // Also where another source has items at once: it would hold up this one for as long as it has.
-        void this.#ask(entry);
-      } else {
+      if (value !== NOTHING) {
         this.#line.push(entry);
         return value;
       }
+      // Also where another source has items at once: it would hold up this one for as long as it has.
+      entry.source.next().then(entry.settled, entry.failed);
     }
   }
 
-  async #ask(entry: Entry): Promise<void> {
-    try {
-      const result = await entry.source.next();
-      if (result.done === true) this.#left--;
-      else {
-        entry.value = result.value;
+  #enter(source: Pipeline<unknown>): Entry {
+    const entry: Entry = {
+      source,
+      value: NOTHING,
+      settled: (result) => {
+        if (result.done === true) this.#left--;
+        else {
+          entry.value = result.value;
+          this.#line.push(entry);
+        }
+        this.#settle();
+      },
+      failed: (error) => {
+        // In line as well: what came before it is given before it.
+        entry.failure = { error };
         this.#line.push(entry);
-      }
-    } catch (error) {
-      // In line as well: what came before it is given before it.
-      entry.failure = { error };
-      this.#line.push(entry);
-    }
-    this.#wake();
+        this.#settle();
+      },
+    };
+    return entry;
+  }
+
+  /** Answers who waits, if that is possible. */
+  #settle(): void {
+    const waiter = this.#waiter;
+    if (waiter === undefined) return;
+    const value = this[poll]();
+    if (value !== NOTHING) waiter({ value, done: false });
+    else if (this.#failure !== undefined) waiter(this.#fail(this.#failure.error));
+    // Those that were waited for when all was closed have ended after that.
+    else if (this.#left <= 0) waiter({ value: undefined, done: true });
+    else return;
+    this.#waiter = undefined;
+  }
+
+  async #fail(error: unknown): Promise<never> {
+    await closeAll(this.#sources, true);
+    throw error;
   }
 }
 

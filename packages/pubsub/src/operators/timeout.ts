@@ -1,11 +1,10 @@
 import { PubSubError } from "../errors.ts";
-import { poll } from "../poll.ts";
-import type { Pollable } from "../poll.ts";
 import { needTime } from "./check.ts";
 import { realClock } from "./clock.ts";
 import type { Clock } from "./clock.ts";
-import { closeAll, open } from "./fuse.ts";
+import { fuse } from "./fuse.ts";
 import type { Operator } from "./fuse.ts";
+import { timer } from "./timer.ts";
 
 /**
  * Fails when the next item, or the end, takes longer than `ms` milliseconds, and closes the source.
@@ -21,40 +20,22 @@ import type { Operator } from "./fuse.ts";
 export function timeout<T>(ms: number, options: { readonly clock?: Clock } = {}): Operator<T, T> {
   const { clock = realClock } = options;
   needTime("timeout", ms);
-  return (source) => {
-    const inner = open(source);
-    let timer: unknown;
-    const iterator: AsyncIterableIterator<T, undefined> & Pollable<T> = {
-      next: () =>
-        new Promise((resolve) => {
-          timer = clock.setTimeout(() => {
-            // Closes the source although it is parked, and is not done before this promise has failed.
-            const error = new PubSubError(
-              "TIMEOUT",
-              `No item came within ${ms} milliseconds. The source was closed: open a new one, or allow more time.`,
-            );
-            resolve(Promise.reject(error));
-            void closeAll([inner], true);
-          }, ms);
-          const settle = (result: typeof pending): void => {
-            clock.clearTimeout(timer);
-            resolve(result);
-          };
-          const pending = inner.next();
-          pending.then(
-            () => settle(pending),
-            () => settle(pending),
+  return (source) =>
+    fuse<T, T>(
+      source,
+      (next, run) => {
+        const alarm = timer(clock, run, () => {
+          throw new PubSubError(
+            "TIMEOUT",
+            `No item came within ${ms} milliseconds. The source was closed: open a new one, or allow more time.`,
           );
-        }),
-      [poll]: () => inner[poll](),
-      return() {
-        clock.clearTimeout(timer);
-        return inner.return();
+        });
+        run.asked = () => alarm.set(ms);
+        return (item) => {
+          alarm.clear();
+          return next(item);
+        };
       },
-      [Symbol.asyncIterator]() {
-        return this;
-      },
-    };
-    return open(iterator);
-  };
+      true,
+    );
 }
