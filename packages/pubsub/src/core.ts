@@ -24,6 +24,8 @@ export interface Sink extends Filter {
 
 /** What a `PubSub` needs of a core; event targets of this library carry one under `coreOf`. */
 export interface Core {
+  /** 128 random bits: the `meta.origin` of what it publishes where the far end echoes, and its name in `meta.hops`. */
+  readonly id: string;
   readonly supports: Supports;
   readonly status: Status;
   /** Calls back on every change of status, until the returned function is called. */

@@ -66,11 +66,19 @@ export class InvalidTopicError extends PubSubError {
 export class PayloadError extends PubSubError {
   readonly type: string;
   readonly id: string;
+  /** Where in the payload the problem is; empty where it is the payload as a whole. */
+  readonly path: readonly PropertyKey[];
 
-  constructor(type: string, id: string, message: string, options: { cause?: unknown } = {}) {
+  constructor(
+    type: string,
+    id: string,
+    message: string,
+    options: { cause?: unknown; path?: readonly PropertyKey[] } = {},
+  ) {
     super("PAYLOAD", `${message} (topic ${formatTopic(type, id)})`, options);
     this.type = type;
     this.id = id;
+    this.path = options.path ?? [];
   }
 
   static {

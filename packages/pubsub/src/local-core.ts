@@ -7,6 +7,7 @@ import { Dispatcher } from "./dispatcher.ts";
 import { isEnvelope } from "./envelope.ts";
 import type { EventEnvelope } from "./envelope.ts";
 import { excerpt, formatTopic, PubSubError, report } from "./errors.ts";
+import { randomId } from "./timers.ts";
 import { isPattern } from "./topic.ts";
 import type { Status, Supports } from "./transport.ts";
 
@@ -25,6 +26,7 @@ const IN_PROCESS: Supports = {
 
 /** A core whose status never changes and whose publishes never wait. */
 abstract class InstantCore implements Core {
+  readonly id: string = randomId();
   abstract readonly supports: Supports;
   readonly status: Status = "ready";
 

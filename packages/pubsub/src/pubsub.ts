@@ -1,4 +1,5 @@
 import { checkSignal, onAbort } from "./abort.ts";
+import { CheckedCore } from "./checked-core.ts";
 import { coreOf, DONE } from "./core.ts";
 import type { Core, Sink } from "./core.ts";
 import type { EventEnvelope, PubSubEventMap, TypedEventTarget } from "./envelope.ts";
@@ -6,6 +7,7 @@ import { excerpt, PubSubError, report, undefinedPayload } from "./errors.ts";
 import { LocalCore, PlainCore } from "./local-core.ts";
 import { checkBuffer, gapError, Queue } from "./queue.ts";
 import type { BufferOptions, OnGap, QueueSettings } from "./queue.ts";
+import type { SchemaInputs, SchemaOutputs, Schemas } from "./schema.ts";
 import { forget, subscriptionOf } from "./subscription.ts";
 import type { PendingSubscription, Subscription } from "./subscription.ts";
 import { checkFilter, checkId, checkType } from "./topic.ts";
@@ -30,6 +32,18 @@ export interface PubSubOptions {
   readonly signal?: AbortSignal;
   /** The buffer of every subscription that has none of its own. Default: 16,384 events, overflow `'error'`. */
   readonly buffer?: BufferOptions;
+  /**
+   * Schemas by event type (zod, valibot, arktype: any that follow Standard Schema), synchronous. `publish` checks and
+   * sends the input; on receipt it is checked again and subscribers get the output, in process once. A payload that does
+   * not fit rejects, or is reported to `onError`, as a `PayloadError` with its path, and reaches no subscriber.
+   */
+  readonly schemas?: Schemas;
+  /**
+   * Numbers the events of each topic in `meta.seq`, so that subscribers which have it too find loss, repetition and
+   * reordering end to end on any transport: a gap (`sequence`) stands where events are missing, repeated and late ones are
+   * dropped. The loss of the last event of a topic shows with the next one. Default false.
+   */
+  readonly sequence?: boolean;
   /** Milliseconds that `close()` waits for publishes in flight. Default 5,000. */
   readonly closeTimeout?: number;
 }
@@ -64,7 +78,7 @@ export type Listener<T extends EventEnvelope = EventEnvelope> = (envelope: T) =>
  * After `await subscribe()`, every event whose `publish` resolved afterwards is delivered, or its loss is reported to
  * that subscription, as far as the target's manifest says.
  */
-export interface PubSub<TMap extends object = PubSubEventMap> extends AsyncDisposable {
+export interface PubSub<TMap extends object = PubSubEventMap, TInput extends object = TMap> extends AsyncDisposable {
   /** What the event target can promise. */
   readonly supports: Supports;
   /** Where the event target stands; `closed` once this PubSub is. */
@@ -80,7 +94,7 @@ export interface PubSub<TMap extends object = PubSubEventMap> extends AsyncDispo
    * @example
    * await pubsub.publish("session.status", "proj_123", { status: "busy" });
    */
-  publish<K extends EventTypes<TMap>>(type: K, id: string, payload: TMap[K]): Promise<void>;
+  publish<K extends EventTypes<TInput>>(type: K, id: string, payload: TInput[K]): Promise<void>;
   /**
    * Listens from this moment on; resolves with the live subscription. Without an id: to every id.
    *
@@ -133,8 +147,12 @@ export interface PubSub<TMap extends object = PubSubEventMap> extends AsyncDispo
  * await pubsub.publish("session.status", "proj_123", { status: "busy" });
  * const { value } = await events.next(); // { type, id, payload: { status: "busy" } }
  */
-export function createPubSub<TMap extends object = PubSubEventMap>(options: PubSubOptions = {}): PubSub<TMap> {
-  return new PubSubOverCore(options) as unknown as PubSub<TMap>;
+export function createPubSub<const S extends Schemas>(
+  options: PubSubOptions & { readonly schemas: S },
+): PubSub<SchemaOutputs<S>, SchemaInputs<S>>;
+export function createPubSub<TMap extends object = PubSubEventMap>(options?: PubSubOptions): PubSub<TMap>;
+export function createPubSub(options: PubSubOptions = {}): unknown {
+  return new PubSubOverCore(options);
 }
 
 /** What few listeners have; the others share one that is empty. */
@@ -242,10 +260,12 @@ class PubSubOverCore {
     checkSignal(signal);
     if (onError !== undefined && typeof onError !== "function")
       throw new PubSubError("INVALID_OPTION", `onError must be a function, not ${excerpt(onError)}.`);
-    this.core =
+    const core =
       eventTarget === undefined
         ? new LocalCore()
         : ((eventTarget as { [coreOf]?: Core } | null)?.[coreOf] ?? new PlainCore(checkTarget(eventTarget), onError));
+    const { schemas, sequence = false } = options;
+    this.core = schemas !== undefined || sequence ? new CheckedCore(core, schemas, sequence, onError) : core;
     if (signal?.aborted === true) this.#abort(signal);
     else if (signal !== undefined) this.#ignoreSignal = onAbort(signal, () => this.#abort(signal));
   }
