@@ -154,21 +154,12 @@ export class Facade extends EventTarget implements AsyncDisposable {
    * tell.
    */
   override dispatchEvent(event: Event): boolean {
-    const { detail } = event as CustomEvent<unknown>;
-    if (!isEnvelope(detail)) {
-      this.report(
-        new PubSubError(
-          "MALFORMED",
-          `dispatchEvent needs a CustomEvent whose detail is { type, id, payload }, not ${excerpt(detail)}.`,
-        ),
-      );
-      return true;
-    }
     try {
-      checkType(detail.type);
-      checkId(detail.id);
-      if (detail.payload === undefined) throw undefinedPayload(detail.type, detail.id);
-      this.#core.publish(detail, this).catch((error: unknown) => this.report(error));
+      const envelope = this.envelopeOf(event as CustomEvent<unknown>);
+      checkType(envelope.type);
+      checkId(envelope.id);
+      if (envelope.payload === undefined) throw undefinedPayload(envelope.type, envelope.id);
+      this.#core.publish(envelope, this).catch((error: unknown) => this.report(error));
     } catch (error) {
       this.report(error);
     }
@@ -177,9 +168,23 @@ export class Facade extends EventTarget implements AsyncDisposable {
 
   /** @internal An envelope for the listeners of a topic. */
   emit(topic: string, envelope: EventEnvelope): void {
-    this.#current = new CustomEvent(topic, { detail: envelope });
+    this.#current = new CustomEvent(topic, { detail: this.detailOf(envelope) });
     super.dispatchEvent(this.#current);
     this.#current = undefined;
+  }
+
+  /** @internal What an event that is dispatched means. @throws PubSubError */
+  envelopeOf({ detail }: CustomEvent<unknown>): EventEnvelope {
+    if (isEnvelope(detail)) return detail;
+    throw new PubSubError(
+      "MALFORMED",
+      `dispatchEvent needs a CustomEvent whose detail is { type, id, payload }, not ${excerpt(detail)}.`,
+    );
+  }
+
+  /** @internal What listeners find in `event.detail`. */
+  detailOf(envelope: EventEnvelope): unknown {
+    return envelope;
   }
 
   /** @internal */

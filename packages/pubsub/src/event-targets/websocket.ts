@@ -6,14 +6,13 @@
  */
 import type { Channel } from "../channel.ts";
 import type { TypedEvent } from "../envelope.ts";
-import { defineEventTarget } from "../event-target.ts";
-import type { AlkEventTarget, EventTargetOptions } from "../event-target.ts";
-import { connectLink } from "../link/link.ts";
-import type { LinkOptions } from "../link/link.ts";
+import type { AlkEventTarget } from "../event-target.ts";
+import { overChannel } from "../link/link.ts";
+import type { ChannelEventTargetOptions } from "../link/link.ts";
 import { quietDeadline } from "../timers.ts";
 
 /** Options of the WebSocket event target. */
-export interface WebSocketEventTargetOptions extends EventTargetOptions, Omit<LinkOptions, "reattach" | "echo"> {}
+export interface WebSocketEventTargetOptions extends ChannelEventTargetOptions {}
 
 /** A WebSocket: the part of it that is used. Browsers', `ws`, Bun's and Deno's have it. */
 export interface WebSocketLike {
@@ -46,9 +45,7 @@ export function createWebSocketEventTarget<TEvent extends TypedEvent = TypedEven
   socket: WebSocketLike,
   options: WebSocketEventTargetOptions = {},
 ): AlkEventTarget<TEvent> {
-  const link = connectLink(options);
-  link.attach(webSocketChannel(socket));
-  return defineEventTarget<TEvent>(link, { ...options, eager: true });
+  return overChannel(webSocketChannel(socket), options);
 }
 
 /** The pipe of a WebSocket: for a hub, or for `connectLink`. What is sent before the socket is open waits for it. */

@@ -5,30 +5,19 @@
  * are a `PayloadError`. A worker that is terminated, or exits, ends the target: subscriptions drain, then throw
  * `DISCONNECTED`. (A Web Worker's end cannot be seen from outside; call `close()` beside `terminate()`.)
  */
-import type { Channel, ChannelReceiver } from "../channel.ts";
+import type { Channel } from "../channel.ts";
 import type { TypedEvent } from "../envelope.ts";
 import { PubSubError } from "../errors.ts";
-import { defineEventTarget } from "../event-target.ts";
-import type { AlkEventTarget, EventTargetOptions } from "../event-target.ts";
-import { connectLink } from "../link/link.ts";
-import type { LinkOptions } from "../link/link.ts";
+import type { AlkEventTarget } from "../event-target.ts";
+import { overChannel } from "../link/link.ts";
+import type { ChannelEventTargetOptions } from "../link/link.ts";
+import { portChannel } from "../link/port-channel.ts";
+import type { NodePort, WebPort } from "../link/port-channel.ts";
+
+export type { NodePort, WebPort } from "../link/port-channel.ts";
 
 /** Options of the worker event targets. */
-export interface WorkerEventTargetOptions extends EventTargetOptions, Omit<LinkOptions, "reattach" | "echo"> {}
-
-/** A Web Worker, or the global scope of one: the part of it that is used. */
-export interface WebPort {
-  postMessage(message: unknown): void;
-  addEventListener(type: string, listener: (event: MessageEvent) => void): void;
-  removeEventListener(type: string, listener: (event: MessageEvent) => void): void;
-}
-
-/** A `Worker`, `MessagePort` or `parentPort` of `node:worker_threads`: the part of it that is used. */
-export interface NodePort {
-  postMessage(message: unknown): void;
-  on(event: string, listener: (value: unknown) => void): unknown;
-  off(event: string, listener: (value: unknown) => void): unknown;
-}
+export interface WorkerEventTargetOptions extends ChannelEventTargetOptions {}
 
 /**
  * The main thread's side: events to and from one worker.
@@ -63,74 +52,9 @@ export function createMainThreadEventTarget<TEvent extends TypedEvent = TypedEve
   return overChannel(workerChannel(port), rest);
 }
 
-function overChannel<TEvent extends TypedEvent>(
-  channel: Channel,
-  options: WorkerEventTargetOptions,
-): AlkEventTarget<TEvent> {
-  const link = connectLink(options);
-  link.attach(channel);
-  return defineEventTarget<TEvent>(link, { ...options, eager: true });
-}
-
 /** The pipe to a worker, or from inside one to its parent: for a hub, or for `connectLink`. */
 export function workerChannel(port: NodePort | WebPort): Channel {
-  return "addEventListener" in port && !("on" in port) ? webChannel(port) : nodeChannel(port as NodePort);
-}
-
-function nodeChannel(port: NodePort): Channel {
-  let receiver: ChannelReceiver | undefined;
-  const message = (data: unknown): void => receiver?.frame(data);
-  const broken = (cause: unknown): void =>
-    receiver?.frame(new PubSubError("MALFORMED", "A message that cannot be deserialised.", { cause }));
-  const over = (cause: unknown): void => {
-    const told = receiver;
-    close();
-    told?.closed(typeof cause === "number" ? new Error(`the worker exited with code ${cause}`) : cause);
-  };
-  const close = (): void => {
-    receiver = undefined;
-    port.off("message", message);
-    port.off("messageerror", broken);
-    port.off("exit", over);
-    port.off("close", over);
-  };
-  return {
-    encoding: "clone",
-    heartbeat: 0,
-    buffered: 0,
-    open(opened) {
-      receiver = opened;
-      port.on("message", message);
-      port.on("messageerror", broken);
-      // A Worker exits, a parentPort closes. No listener for a worker's "error": with one, a crash would look handled.
-      port.on("exit", over);
-      port.on("close", over);
-    },
-    send: (frame) => port.postMessage(frame),
-    close,
-  };
-}
-
-function webChannel(port: WebPort): Channel {
-  let receiver: ChannelReceiver | undefined;
-  const message = (event: MessageEvent): void => receiver?.frame(event.data);
-  const broken = (): void => receiver?.frame(new PubSubError("MALFORMED", "A message that cannot be deserialised."));
-  return {
-    encoding: "clone",
-    heartbeat: 0,
-    buffered: 0,
-    open(opened) {
-      receiver = opened;
-      port.addEventListener("message", message);
-      port.addEventListener("messageerror", broken);
-    },
-    send: (frame) => port.postMessage(frame),
-    close() {
-      receiver = undefined;
-      port.removeEventListener("message", message);
-      port.removeEventListener("messageerror", broken);
-    },
-  };
+  return portChannel(port);
 }
 
 interface WorkerThreads {
