@@ -16,7 +16,8 @@ export interface Backoff {
 }
 
 /** Options of `createHubEventTarget`. */
-export interface HubEventTargetOptions extends EventTargetOptions, Omit<LinkOptions, "reattach" | "plain" | "echo"> {
+export interface HubEventTargetOptions
+  extends EventTargetOptions, Omit<LinkOptions, "reattach" | "plain" | "echo" | "groups" | "hub" | "findSession"> {
   readonly backoff?: Backoff;
   /** Failed attempts before the first success after which the target gives up (`DISCONNECTED`). Default: never. */
   readonly firstAttempts?: number;
@@ -47,7 +48,7 @@ export function createHubEventTarget<TEvent extends TypedEvent = TypedEvent>(
 function reconnecting(url: string, options: HubEventTargetOptions): Transport {
   const { min = 100, max = 10_000, jitter = 0.5 } = options.backoff ?? {};
   const { firstAttempts = Infinity, attemptTimeout = 10_000 } = options;
-  const link = connectLink({ ...options, reattach: true });
+  const link = connectLink({ ...options, reattach: true, hub: true });
   let failures = 0;
   let everWelcomed = false;
   let problem: string | undefined;
@@ -105,6 +106,9 @@ function reconnecting(url: string, options: HubEventTargetOptions): Transport {
   return {
     get supports() {
       return link.supports;
+    },
+    get holds() {
+      return link.holds === true;
     },
     get problem() {
       return problem;

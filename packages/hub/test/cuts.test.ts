@@ -203,8 +203,12 @@ describe("a black hole", () => {
 describe("a hub in its own process", () => {
   const script = fileURLToPath(new URL("./fixtures/hub-process.mjs", import.meta.url));
 
-  async function spawnHub(port = 0, heartbeat = 10_000): Promise<{ child: ChildProcess; port: number; url: string }> {
-    const child = spawn(process.execPath, [script, String(port), String(heartbeat)], {
+  async function spawnHub(
+    port = 0,
+    heartbeat = 10_000,
+    resumeWindow = 0,
+  ): Promise<{ child: ChildProcess; port: number; url: string }> {
+    const child = spawn(process.execPath, [script, String(port), String(heartbeat), String(resumeWindow)], {
       stdio: ["ignore", "pipe", "inherit"],
     });
     onTestFinished(() => void child.kill("SIGKILL"));
@@ -212,33 +216,39 @@ describe("a hub in its own process", () => {
     return { child, port: Number(line), url: `ws://127.0.0.1:${line}` };
   }
 
-  test("killed and started again on its port: clients return, subscribe again, and each has one gap before what is new", async () => {
-    const { child, port, url } = await spawnHub();
-    const subscribers = await Promise.all([1, 2, 3].map(() => subscriber(url)));
-    const publisher = openClient(url);
-    const flow = new Flow();
-    flow.start(publisher, "p1", TOPICS, 50);
-    await until(() => subscribers.every(({ log }) => log.received >= 500));
-    const died = once(child, "exit");
-    child.kill("SIGKILL");
-    await died;
-    await Promise.all(subscribers.map(({ client }) => client.reached("interrupted")));
-    const before = subscribers.map(({ log }) => log.received);
-    await spawnHub(port);
-    await Promise.all(subscribers.map(({ client }) => client.reached("ready")));
-    await flow.stop();
-    await drain(flow, [["p1", publisher]], ...subscribers.map(({ log }) => log));
-    for (const [index, { client, log }] of subscribers.entries()) {
-      expect(judge(flow, log)).toMatchObject({ problems: [], gaps: 1 });
-      // The gap stands between what came before the end of the first hub and what came of the second.
-      const at = log.met.findIndex((met) => "gap" in met);
-      expect(at).toBeGreaterThanOrEqual(500);
-      expect(at).toBeLessThanOrEqual(before[index] ?? 0);
-      expect(log.gaps[0]).toMatchObject({ reason: "reconnect", lost: "unknown" });
-      expect((log.gaps[0]?.until ?? 0) >= (log.gaps[0]?.since ?? Infinity)).toBe(true);
-      expect(client.statuses).toEqual(["ready", "interrupted", "ready"]);
-    }
-  });
+  test.each([
+    ["without a buffer", 0, "reconnect"],
+    ["with its buffer, which dies with it", 30_000, "resume-expired"],
+  ] as const)(
+    "killed and started again on its port, %s: clients return, subscribe again, and each has one gap before what is new",
+    async (_, resumeWindow, reason) => {
+      const { child, port, url } = await spawnHub(0, 10_000, resumeWindow);
+      const subscribers = await Promise.all([1, 2, 3].map(() => subscriber(url)));
+      const publisher = openClient(url);
+      const flow = new Flow();
+      flow.start(publisher, "p1", TOPICS, 50);
+      await until(() => subscribers.every(({ log }) => log.received >= 500));
+      const died = once(child, "exit");
+      child.kill("SIGKILL");
+      await died;
+      await Promise.all(subscribers.map(({ client }) => client.reached("interrupted")));
+      const before = subscribers.map(({ log }) => log.received);
+      await spawnHub(port, 10_000, resumeWindow);
+      await Promise.all(subscribers.map(({ client }) => client.reached("ready")));
+      await flow.stop();
+      await drain(flow, [["p1", publisher]], ...subscribers.map(({ log }) => log));
+      for (const [index, { client, log }] of subscribers.entries()) {
+        expect(judge(flow, log)).toMatchObject({ problems: [], gaps: 1 });
+        // The gap stands between what came before the end of the first hub and what came of the second.
+        const at = log.met.findIndex((met) => "gap" in met);
+        expect(at).toBeGreaterThanOrEqual(500);
+        expect(at).toBeLessThanOrEqual(before[index] ?? 0);
+        expect(log.gaps[0]).toMatchObject({ reason, lost: "unknown" });
+        expect((log.gaps[0]?.until ?? 0) >= (log.gaps[0]?.since ?? Infinity)).toBe(true);
+        expect(client.statuses).toEqual(["ready", "interrupted", "ready"]);
+      }
+    },
+  );
 
   test("is ready again only once everything is subscribed: what is published then arrives", async () => {
     const { child, port, url } = await spawnHub();
@@ -261,8 +271,11 @@ describe("a hub in its own process", () => {
     for (const events of subscriptions) expect((await events.next()).done).toBe(false);
   });
 
-  test("stopped and continued (a suspended machine): noticed by the heartbeat, and a gap afterwards", async () => {
-    const { child, url } = await spawnHub(0, 60);
+  test.each([
+    ["a gap afterwards", 0],
+    ["nothing missing where it keeps its links", 30_000],
+  ])("stopped and continued (a suspended machine): noticed by the heartbeat, and %s", async (_, resumeWindow) => {
+    const { child, url } = await spawnHub(0, 60, resumeWindow);
     const { client, log } = await subscriber(url, { heartbeat: 60, attemptTimeout: 200 });
     const publisher = openClient(url, { heartbeat: 60, attemptTimeout: 200 });
     const flow = new Flow();
@@ -276,6 +289,35 @@ describe("a hub in its own process", () => {
     await drain(flow, [["p1", publisher]], log);
     const figures = judge(flow, log);
     expect(figures.problems).toEqual([]);
-    expect(figures.gaps).toBeGreaterThanOrEqual(1);
+    if (resumeWindow === 0) expect(figures.gaps).toBeGreaterThanOrEqual(1);
+    else expect(figures.gaps).toBe(0);
+  });
+});
+
+describe("cut mid-stream, with a hub that keeps its links", () => {
+  test("of subscriber and publisher together, 20 times: everything arrives once, and no publish is interrupted", async () => {
+    const { port, hub } = await openHub({ limits: { resumeWindow: 30_000 } });
+    const proxies = { subscriber: await openProxy(port), publisher: await openProxy(port) };
+    const { client, log } = await subscriber(proxies.subscriber.url);
+    const publishers: [string, Client][] = ["p1", "p2"].map((name) => [name, openClient(proxies.publisher.url)]);
+    const flow = new Flow();
+    for (const [name, each] of publishers) flow.start(each, name, TOPICS, 50);
+    for (let cut = 0; cut < 20; cut++) {
+      const count = log.received + 200;
+      await until(() => log.received >= count);
+      proxies.subscriber.cut();
+      proxies.publisher.cut();
+      await client.reached("ready");
+    }
+    await flow.stop();
+    await drain(flow, publishers, log);
+    expect(judge(flow, log)).toMatchObject({ problems: [], gaps: 0 });
+    expect(new Set([...flow.outcomes.values()].flat())).toEqual(new Set(["done"]));
+    // The same links all the while: nothing is left of the channels that were lost.
+    expect(hub.status().links.map(({ id, attached }) => [id <= 3, attached])).toEqual([
+      [true, true],
+      [true, true],
+      [true, true],
+    ]);
   });
 });

@@ -94,7 +94,7 @@ export class TransportCore implements Core, Receiver {
   readonly #byFilter = new WeakMap<Filter, FilterState>();
   readonly #outbound: Outbound;
   readonly #statusListeners = new Set<(status: Status, cause: unknown) => void>();
-  readonly #origin: string = randomId();
+  readonly id: string = randomId();
   /** Counts interruptions; an answer to a question of an earlier epoch is void. */
   #epoch = 0;
   #status: Status = "idle";
@@ -140,8 +140,8 @@ export class TransportCore implements Core, Receiver {
     return () => this.#statusListeners.delete(listener);
   }
 
-  sinks(): Iterable<Sink> {
-    return this.#dispatcher.sinks();
+  *sinks(): Generator<Sink, void, undefined> {
+    for (const state of this.#filters.values()) yield* state.sinks;
   }
 
   settle(owner: object, timeout: number): Promise<void> {
@@ -152,8 +152,9 @@ export class TransportCore implements Core, Receiver {
 
   publish(envelope: EventEnvelope, owner: object): Promise<void> {
     if (this.#over !== undefined) return Promise.reject(this.#over);
-    if (this.#status === "ready") return this.#send(envelope, owner);
-    if (this.#status === "interrupted")
+    const interrupted = this.#status === "interrupted";
+    if (this.#status === "ready" || (interrupted && this.#transport.holds === true)) return this.#send(envelope, owner);
+    if (interrupted)
       return Promise.reject(
         new PubSubError(
           "INTERRUPTED",
@@ -176,7 +177,7 @@ export class TransportCore implements Core, Receiver {
     const { echo } = this.#transport.supports;
     let accepted: Promise<void> | void;
     try {
-      accepted = this.#transport.publish(echo ? withOrigin(envelope, this.#origin) : envelope);
+      accepted = this.#transport.publish(echo ? withOrigin(envelope, this.id) : envelope);
     } catch (error) {
       return Promise.reject(error);
     }
@@ -200,7 +201,7 @@ export class TransportCore implements Core, Receiver {
       this.#byFilter.set(state.filter, state);
     }
     state.add(sink);
-    this.#dispatcher.add(sink);
+    this.#attach(sink);
     if (state.phase === "live" && this.#linkUp) return undefined;
     const live = this.#waitFor(state, sink);
     this.#drive(state);
@@ -210,10 +211,21 @@ export class TransportCore implements Core, Receiver {
   unsubscribe(sink: Sink): void {
     const state = this.#filters.get(filterKey(sink));
     if (state === undefined || !state.delete(sink)) return;
-    this.#dispatcher.delete(sink);
+    this.#detach(sink);
     state.waiters.get(sink)?.stop();
     state.waiters.delete(sink);
     if (state.sinks.size === 0) this.#drive(state);
+  }
+
+  /** Members of a group get what is delivered to their filter, and nothing that the core would match for itself. */
+  #attach(sink: Sink): void {
+    if (sink.group === undefined) this.#dispatcher.add(sink);
+    else sink.active = true;
+  }
+
+  #detach(sink: Sink): void {
+    if (sink.group === undefined) this.#dispatcher.delete(sink);
+    else sink.active = false;
   }
 
   #checkSupported(sink: Sink): void {
@@ -372,7 +384,7 @@ export class TransportCore implements Core, Receiver {
     state.waiters.clear();
     for (const sink of sinks) {
       state.delete(sink);
-      this.#dispatcher.delete(sink);
+      this.#detach(sink);
     }
     for (const sink of sinks) {
       const waiter = waiting.get(sink);
@@ -484,7 +496,7 @@ export class TransportCore implements Core, Receiver {
 
   deliver(envelope: EventEnvelope, filter?: Filter): void {
     if (this.#over !== undefined && this.#status === "closed") return;
-    const own = envelope.meta?.origin === this.#origin;
+    const own = envelope.meta?.origin === this.id;
     if (filter === undefined) return this.#dispatcher.dispatch(envelope, own);
     const state = this.#byFilter.get(filter);
     // Brokers' patterns may be wider than ours (Redis globs cross dots), so the filter has the last word.
@@ -506,12 +518,17 @@ export class TransportCore implements Core, Receiver {
     this.#setStatus("interrupted", cause);
   }
 
-  resumed(how: { readonly kept: boolean; readonly replayed: boolean }): void {
+  resumed(how: { readonly kept: boolean; readonly replayed: boolean; readonly reason?: Gap["reason"] }): void {
     this.#cutEarly = undefined;
     if (this.#over !== undefined || this.#status !== "interrupted" || this.#linkUp) return;
     this.#linkUp = true;
     this.#epoch++;
-    const gap: Gap = { reason: "reconnect", since: this.#interruptedAt, until: Date.now(), lost: "unknown" };
+    const gap: Gap = {
+      reason: how.reason ?? "reconnect",
+      since: this.#interruptedAt,
+      until: Date.now(),
+      lost: "unknown",
+    };
     const states = [...this.#filters.values()];
     this.#unresumed = 0;
     for (const state of states) {
@@ -591,7 +608,8 @@ function topicOf(envelope: EventEnvelope): string {
 }
 
 function withOrigin(envelope: EventEnvelope, origin: string): EventEnvelope {
-  return { ...envelope, meta: { ...envelope.meta, origin } };
+  // One that is passed on keeps the mark of whoever published it first.
+  return envelope.meta?.origin === undefined ? { ...envelope, meta: { ...envelope.meta, origin } } : envelope;
 }
 
 function describe(cause: unknown): string {

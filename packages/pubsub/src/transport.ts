@@ -13,6 +13,7 @@ import type { EventEnvelope } from "./envelope.ts";
 
 export { defineEventTarget } from "./event-target.ts";
 export type { AlkEventTarget, EventTargetOptions } from "./event-target.ts";
+export { payloadTarget } from "./payload-target.ts";
 export type { Channel, ChannelReceiver } from "./channel.ts";
 export { connectLink, LINKED } from "./link/link.ts";
 export type { Link, LinkOptions } from "./link/link.ts";
@@ -20,6 +21,8 @@ export type { Link, LinkOptions } from "./link/link.ts";
 export { Session } from "./link/session.ts";
 export type { SessionOptions, SessionOwner } from "./link/session.ts";
 export { Outgoing } from "./link/output.ts";
+export { coreOf } from "./core.ts";
+export type { Core, Sink } from "./core.ts";
 export { Matcher } from "./matcher.ts";
 export type { Entry } from "./matcher.ts";
 export { isEnvelope, parseEnvelope } from "./envelope.ts";
@@ -90,8 +93,9 @@ export type Status = "idle" | "connecting" | "ready" | "interrupted" | "closed";
 export interface Receiver {
   /**
    * An envelope arrived. With a filter (the very object that `subscribe` was called with), only that filter's
-   * subscribers get it, and the core checks that it matches: for brokers that deliver once per matching subscription.
-   * Without, the core matches all. The envelope must have a valid type (`parseEnvelope` checks that).
+   * subscribers get it, and the core checks that it matches: for brokers that deliver once per matching subscription,
+   * and for every filter with a group (one of its subscribers gets it, in turn). Without, the core matches all that have
+   * no group. The envelope must have a valid type (`parseEnvelope` checks that).
    */
   deliver(envelope: EventEnvelope, filter?: Filter): void;
   /**
@@ -103,9 +107,10 @@ export interface Receiver {
   /**
    * The connection is back. `kept`: the far end still has our subscriptions, else the core subscribes to all of them
    * again. `replayed`: all that was missed has been or will be delivered, else a `reconnect` gap is queued for each
-   * live subscription, before anything that is delivered after this call. Only the core resubscribes.
+   * live subscription, before anything that is delivered after this call; or one with the given reason. Only the core
+   * resubscribes.
    */
-  resumed(how: { readonly kept: boolean; readonly replayed: boolean }): void;
+  resumed(how: { readonly kept: boolean; readonly replayed: boolean; readonly reason?: Gap["reason"] }): void;
   /** Events were lost while the connection held; with a filter, only that filter's subscriptions are told. */
   gap(gap: Gap, filter?: Filter): void;
   /** The far end took a live subscription away (a permission was withdrawn, a queue deleted): it drains, then throws. */
@@ -129,6 +134,11 @@ export interface Transport {
   readonly supports: Supports;
   /** Why it is not ready, in a few words (the last connection's error); part of the messages of time-outs. */
   readonly problem?: string | undefined;
+  /**
+   * Whether `publish` may be called while interrupted: what it takes is kept, within bounds, and sent when the connection
+   * is back, once. Default false: the core rejects with `INTERRUPTED`.
+   */
+  readonly holds?: boolean;
   /**
    * Makes the transport ready, once. A rejection is forgotten: the next use calls `open` again. The signal is aborted
    * when the core no longer waits (time-out, close); whatever was begun is then undone.

@@ -22,7 +22,7 @@ export interface Hello {
   readonly limits: Limits;
   /** Whether arrays of envelopes are understood. */
   readonly batch: boolean;
-  /** Reserved for resumption: the session to go on with, and how many events of it were received. */
+  /** The session of the far end to go on with, and how many events of it were received. */
   readonly session?: string;
   readonly received?: number;
 }
@@ -33,9 +33,15 @@ export interface Welcome {
   readonly nonce: string;
   readonly version: number;
   readonly session: string;
+  /** Milliseconds for which this side keeps a session that lost its channel; absent or 0 where it does not. */
+  readonly resumeWindow?: number;
+  /** Whether the session that the hello named goes on; then with how many events of it were received on this side. */
   readonly resumed: boolean;
+  readonly received?: number;
   /** Whether this side sends a publisher its own events back; only a hub does. */
-  readonly echo: boolean;
+  readonly echo?: boolean;
+  /** Whether subscriptions may name a group; only a hub serves groups. */
+  readonly groups?: boolean;
   readonly limits: Limits;
 }
 
@@ -54,6 +60,8 @@ export interface Control {
     readonly message?: string;
   };
   $unsubscribe: { readonly ref: number };
+  /** After a resumption: the subscriptions that are still wanted; all others are dropped. */
+  $keep: { readonly refs: readonly number[] };
   /** How many events of this session have been received and given to all that wanted them. */
   $ack: { readonly received: number };
   /** Events for this side were lost; without a ref, of any subscription. */
@@ -84,16 +92,24 @@ export function checkControl(frame: EventEnvelope): void {
 }
 
 const CHECKS: Partial<Record<ControlType, (payload: Record<string, unknown>) => boolean>> = {
-  $hello: ({ nonce, versions, limits }) =>
-    isText(nonce) && Array.isArray(versions) && versions.length <= 64 && (limits === undefined || isLimits(limits)),
-  $welcome: ({ nonce, version, limits }) =>
-    isText(nonce) && isCount(version) && (limits === undefined || isLimits(limits)),
+  $hello: ({ nonce, versions, limits, session, received }) =>
+    isText(nonce) &&
+    Array.isArray(versions) &&
+    versions.length <= 64 &&
+    (limits === undefined || isLimits(limits)) &&
+    (session === undefined || (isText(session) && isCount(received))),
+  $welcome: ({ nonce, version, limits, received }) =>
+    isText(nonce) &&
+    isCount(version) &&
+    (limits === undefined || isLimits(limits)) &&
+    (received === undefined || isCount(received)),
   $subscribe: ({ ref, type, id, group }) =>
     isCount(ref) && typeof type === "string" && isOptionalText(id) && isOptionalText(group),
   $subscribed: ({ ref }) => isCount(ref),
   $refused: ({ ref, at, code }) => isText(code) && (isCount(ref) || isCount(at)),
   $unsubscribe: ({ ref }) => isCount(ref),
   $ack: ({ received }) => isCount(received),
+  $keep: ({ refs }) => Array.isArray(refs) && refs.every(isCount),
   $gap: ({ ref, reason, since, until, lost }) =>
     isText(reason) &&
     (lost === "unknown" || isCount(lost)) &&
@@ -132,4 +148,11 @@ export function isControl(value: unknown): value is EventEnvelope {
 /** The filter that a `$subscribe` asks for. */
 export function filterOf(payload: Control["$subscribe"]): Filter {
   return { type: payload.type, id: payload.id, group: payload.group };
+}
+
+/** Takes out of an event for which of our subscriptions alone it is; undefined where it is for all that match. */
+export function takeAddress(value: unknown): { readonly value: unknown; readonly to: number | undefined } {
+  if (typeof value !== "object" || value === null || !("$to" in value)) return { value, to: undefined };
+  const { $to, ...envelope } = value;
+  return { value: envelope, to: typeof $to === "number" ? $to : undefined };
 }

@@ -1,6 +1,8 @@
 import type { Channel } from "../channel.ts";
-import type { EventEnvelope } from "../envelope.ts";
+import type { EventEnvelope, TypedEvent } from "../envelope.ts";
 import { PubSubError } from "../errors.ts";
+import { defineEventTarget } from "../event-target.ts";
+import type { AlkEventTarget, EventTargetOptions } from "../event-target.ts";
 import { Matcher } from "../matcher.ts";
 import type { Entry } from "../matcher.ts";
 import { checkFilter, filterKey } from "../topic.ts";
@@ -13,9 +15,11 @@ import type { SessionOptions, SessionOwner } from "./session.ts";
 export interface LinkOptions extends SessionOptions {
   /**
    * Whether a closed channel will be followed by another `attach`. Default false: the target ends with its channel. Set
-   * by whoever owns the socket and reconnects.
+   * by whoever owns the socket and reconnects. With it, `resumeWindow` is 30,000 by default.
    */
   readonly reattach?: boolean;
+  /** Whether the far end will be a hub, so that its manifest holds before the handshake too. Default false. */
+  readonly hub?: boolean;
   /** Filters that the far end may have at once; more are refused with `LIMIT`. Default 16,384. */
   readonly maxFilters?: number;
 }
@@ -74,6 +78,22 @@ export function connectLink(options: LinkOptions = {}): Link {
   return new ChannelLink(options);
 }
 
+/** Options of an event target that lives as long as its one channel. */
+export interface ChannelEventTargetOptions
+  extends
+    EventTargetOptions,
+    Omit<LinkOptions, "reattach" | "echo" | "groups" | "hub" | "resumeWindow" | "maxOutbox" | "findSession"> {}
+
+/** An event target over one channel, connecting at once: what the pipes' `create…EventTarget` have in common. */
+export function overChannel<TEvent extends TypedEvent>(
+  channel: Channel,
+  options: ChannelEventTargetOptions,
+): AlkEventTarget<TEvent> {
+  const link = connectLink(options);
+  link.attach(channel);
+  return defineEventTarget<TEvent>(link, { ...options, eager: true });
+}
+
 class ChannelLink implements Link {
   onDetached: ((cause: PubSubError) => void) | undefined;
   onWelcomed: (() => void) | undefined;
@@ -95,21 +115,39 @@ class ChannelLink implements Link {
   constructor(options: LinkOptions) {
     this.#options = options;
     const maxPayload = options.maxFrame;
-    this.#supports = { ...(options.plain === true ? PLAIN : LINKED), maxPayload };
+    const hub = options.hub === true ? { echo: true, groups: true } : {};
+    this.#supports = { ...(options.plain === true ? PLAIN : LINKED), ...hub, maxPayload };
   }
 
   get supports(): Supports {
     return this.#supports;
   }
 
+  get holds(): boolean {
+    return this.#session?.resumable === true;
+  }
+
+  get #resumeWindow(): number {
+    return this.#options.resumeWindow ?? 30_000;
+  }
+
+  /** Whether a session may go on over another channel: only where another can come. */
+  get #resumes(): boolean {
+    return this.#options.reattach === true && this.#options.plain !== true && this.#resumeWindow > 0;
+  }
+
   attach(channel: Channel): void {
+    const maxPayload = channel.encoding === "json" ? (this.#options.maxFrame ?? 1024 * 1024) : undefined;
+    this.#supports = { ...this.#supports, maxPayload };
+    if (this.#session !== undefined && this.#resumes) return this.#session.attach(channel);
     if (this.#session !== undefined) {
       this.#session.close("REPLACED", "Another channel takes the place of this one.");
       this.#receiver?.interrupted(new PubSubError("INTERRUPTED", "Another channel was attached."));
     }
-    const maxPayload = channel.encoding === "json" ? (this.#options.maxFrame ?? 1024 * 1024) : undefined;
-    this.#supports = { ...this.#supports, maxPayload };
-    this.#session = new Session(channel, this.#owner, this.#options);
+    this.#session = new Session(channel, this.#owner, {
+      ...this.#options,
+      resumeWindow: this.#resumes ? this.#resumeWindow : 0,
+    });
   }
 
   end(cause: unknown): void {
@@ -153,7 +191,8 @@ class ChannelLink implements Link {
   }
 
   publish(envelope: EventEnvelope): Promise<void> | void {
-    const session = this.#needSession();
+    // Without a channel the session keeps it for the next one, if it can.
+    const session = this.#session?.resumable === true ? this.#session : this.#needSession();
     const wanted =
       this.#options.plain === true || this.#supports.echo || this.#far.match(envelope.type, envelope.id) !== undefined;
     // Whoever subscribes over there is answered after its filter is in `#far`, so nothing that was promised is missed.
@@ -182,21 +221,32 @@ class ChannelLink implements Link {
   // ------------------------------------------------------------------------------------- what the session calls
 
   readonly #owner: SessionOwner = {
-    welcomed: (welcome) => {
+    welcomed: (welcome, how) => {
+      const resumed = how === "resumed";
+      if (!resumed) this.#reset();
       this.#up = true;
-      if (this.#options.plain !== true) this.#supports = { ...this.#supports, echo: welcome.echo };
+      if (this.#options.plain !== true && !resumed)
+        this.#supports = { ...this.#supports, echo: welcome.echo === true, groups: welcome.groups === true };
       this.onWelcomed?.();
+      if (resumed) this.#session?.keep([...this.#filters.keys()]);
       const opening = this.#opening;
       this.#opening = undefined;
-      if (opening === undefined) this.#receiver?.resumed({ kept: false, replayed: false });
+      if (opening === undefined)
+        this.#receiver?.resumed({
+          kept: resumed,
+          replayed: resumed,
+          reason: how === "expired" ? "resume-expired" : "reconnect",
+        });
       else opening.resolve();
     },
     restarted: () => {
       this.#reset();
       this.#receiver?.interrupted(new PubSubError("INTERRUPTED", "The far end restarted."));
     },
-    event: (envelope) => {
-      this.#receiver?.deliver(envelope);
+    event: (envelope, to) => {
+      const filter = to === undefined ? undefined : this.#filters.get(to);
+      // Addressed to a subscription that has just ended: nobody wants it any more.
+      if (to === undefined || filter !== undefined) this.#receiver?.deliver(envelope, filter);
       return undefined;
     },
     subscribe: (ref, filter) => this.#admit(ref, filter),
@@ -219,6 +269,18 @@ class ChannelLink implements Link {
     error: (error) => {
       if (this.#receiver === undefined) this.#early = [...this.#early.slice(-15), error];
       else this.#receiver.error(error);
+    },
+    detached: (cause) => {
+      this.#up = false;
+      this.#receiver?.interrupted(cause);
+      this.onDetached?.(cause);
+    },
+    keep: (refs) => {
+      for (const [ref, far] of this.#farByRef)
+        if (!refs.has(ref)) {
+          this.#farByRef.delete(ref);
+          this.#far.delete(far);
+        }
     },
     over: (cause) => {
       this.#reset();

@@ -2,29 +2,53 @@ import type { Channel } from "../channel.ts";
 import type { EventEnvelope } from "../envelope.ts";
 import { PayloadError } from "../errors.ts";
 import { utf8Length } from "../topic.ts";
+import type { Sent } from "./outbox.ts";
 
 /** An event on its way out, encoded at most once however many links it goes to. */
 export class Outgoing {
   readonly envelope: EventEnvelope;
   /** Why it cannot be JSON, once somebody has tried. */
   problem: PayloadError | undefined;
+  readonly #encode: () => string;
   #json: string | undefined;
+  #unawaited: Sent | undefined;
 
-  constructor(envelope: EventEnvelope) {
+  constructor(envelope: EventEnvelope, json: () => string = () => encode(envelope)) {
     this.envelope = envelope;
+    this.#encode = json;
+  }
+
+  /** The same event for one subscription of the far end alone. */
+  for(ref: number): Outgoing {
+    return new Outgoing(
+      { ...this.envelope, $to: ref } as EventEnvelope,
+      () => `${this.json.slice(0, -1)},"$to":${ref}}`,
+    );
+  }
+
+  /** Characters of JSON; 0 while nothing needed them (a channel that clones). */
+  get size(): number {
+    return this.#json?.length ?? 0;
+  }
+
+  /** This event as one that nobody waits for: it has to be counted all the same. Shared by all links it goes to. */
+  get unawaited(): Sent {
+    return (this.#unawaited ??= { outgoing: this, resolve: nothing, reject: nothing });
   }
 
   /** @throws PayloadError if the payload cannot be JSON */
   get json(): string {
     if (this.problem !== undefined) throw this.problem;
     try {
-      return (this.#json ??= encode(this.envelope));
+      return (this.#json ??= this.#encode());
     } catch (error) {
       this.problem = error as PayloadError;
       throw error;
     }
   }
 }
+
+function nothing(): void {}
 
 /** @throws PayloadError */
 function encode(envelope: EventEnvelope): string {
@@ -46,30 +70,32 @@ function encode(envelope: EventEnvelope): string {
 /** Envelopes that are gathered at most before they are sent. */
 const MAX_GATHERED = 1000;
 
-interface Pending {
-  readonly resolve: () => void;
-  readonly reject: (error: unknown) => void;
-}
-
 /**
  * What one link sends, gathered until the end of the current task and then sent in as few frames as fit. A lone
  * envelope goes out alone and in the same tick.
  */
 export class Output {
   readonly #channel: Channel;
-  readonly #sent: (pending: Pending) => void;
+  readonly #sent: (sent: Sent) => void;
+  readonly #unsendable: (sent: Sent, error: PayloadError) => void;
   #frames: unknown[] = [];
   /** Beside `#frames`: who waits for the acknowledgement; undefined for control frames and in plain mode. */
-  #pending: (Pending | undefined)[] = [];
+  #pending: (Sent | undefined)[] = [];
   #events = 0;
   #scheduled = false;
   #maxFrame: number;
   #batch = false;
 
-  constructor(channel: Channel, maxFrame: number, sent: (pending: Pending) => void) {
+  constructor(
+    channel: Channel,
+    maxFrame: number,
+    sent: (sent: Sent) => void,
+    unsendable: (sent: Sent, error: PayloadError) => void,
+  ) {
     this.#channel = channel;
     this.#maxFrame = maxFrame;
     this.#sent = sent;
+    this.#unsendable = unsendable;
   }
 
   /** Events gathered and not sent. */
@@ -88,7 +114,7 @@ export class Output {
   }
 
   /** @throws PayloadError if it cannot be encoded, or is larger than the far end takes */
-  event(outgoing: Outgoing, pending: Pending | undefined): void {
+  event(outgoing: Outgoing, pending: Sent | undefined): void {
     if (this.#channel.encoding === "clone") this.#add(outgoing.envelope, pending);
     else {
       const { json } = outgoing;
@@ -129,16 +155,16 @@ export class Output {
       }
   }
 
-  /** Drops what was gathered; those who wait get the error. */
-  clear(error: unknown): void {
-    const pending = this.#pending;
+  /** Takes out the events that were gathered and not sent; control frames are dropped. */
+  takeEvents(): Sent[] {
+    const events = this.#pending.filter((sent) => sent !== undefined);
     this.#frames = [];
     this.#pending = [];
     this.#events = 0;
-    for (const each of pending) each?.reject(error);
+    return events;
   }
 
-  #add(frame: unknown, pending: Pending | undefined): void {
+  #add(frame: unknown, pending: Sent | undefined): void {
     this.#frames.push(frame);
     this.#pending.push(pending);
     // A burst in one task is sent on the way, so that what waits here stays small and the channel's count tells.
@@ -151,7 +177,7 @@ export class Output {
     });
   }
 
-  #send(frames: unknown[], pending: (Pending | undefined)[], from: number, to: number): void {
+  #send(frames: unknown[], pending: (Sent | undefined)[], from: number, to: number): void {
     const lone = to - from === 1;
     try {
       if (this.#channel.encoding === "json")
@@ -166,9 +192,9 @@ export class Output {
         return;
       }
       const { type, id } = frames[from] as EventEnvelope;
-      pending[from]?.reject(
-        new PayloadError(type, id, `The payload cannot be cloned: ${(cause as Error).message}`, { cause }),
-      );
+      const sent = pending[from];
+      const error = new PayloadError(type, id, `The payload cannot be cloned: ${(cause as Error).message}`, { cause });
+      if (sent !== undefined) this.#unsendable(sent, error);
       // What that made its owner say belongs here, before the frames that follow.
       this.flush();
       return;

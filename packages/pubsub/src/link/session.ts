@@ -1,14 +1,16 @@
 import type { Channel } from "../channel.ts";
 import { excerpt, parseEnvelope, parseJson } from "../envelope.ts";
 import type { EventEnvelope } from "../envelope.ts";
-import { formatTopic, PayloadError, PubSubError } from "../errors.ts";
+import { formatTopic, PubSubError } from "../errors.ts";
 import type { PubSubErrorCode } from "../errors.ts";
 import { Ring } from "../ring.ts";
 import { afterArrivals, every, quietDeadline, randomId } from "../timers.ts";
 import { utf8Length } from "../topic.ts";
 import type { Filter, Gap } from "../transport.ts";
-import { checkControl, control, filterOf, isControl, VERSIONS } from "./frames.ts";
+import { checkControl, control, filterOf, isControl, takeAddress, VERSIONS } from "./frames.ts";
 import type { Control, ControlType, Limits } from "./frames.ts";
+import { Outbox } from "./outbox.ts";
+import type { Sent } from "./outbox.ts";
 import { Output } from "./output.ts";
 import type { Outgoing } from "./output.ts";
 
@@ -31,16 +33,33 @@ export interface SessionOptions {
   readonly heartbeat?: number;
   /** What `$welcome` says of this side; a hub sends events back to their publisher. */
   readonly echo?: boolean;
+  /** What `$welcome` says of this side; a hub serves groups. */
+  readonly groups?: boolean;
+  /**
+   * How long a session outlives its channel, so that another channel can go on with it and nothing is lost. 0: not at
+   * all. Default 0.
+   */
+  readonly resumeWindow?: number;
+  /** Characters of JSON of unacknowledged events that are kept for a resumption. Default 8 Mi. */
+  readonly maxOutbox?: number;
+  /** Finds the session that a `$hello` wants to go on with, where one side holds many (a hub). */
+  readonly findSession?: (session: string) => Session | undefined;
 }
 
 /** Who holds a session; the session calls it. None of these may throw. */
 export interface SessionOwner {
-  /** The far end has welcomed us: all may be sent now. Again after it restarted. */
-  welcomed(welcome: Control["$welcome"]): void;
+  /**
+   * The far end has welcomed us: all may be sent now. Again after it restarted, or on another channel. `resumed`: it
+   * still has our subscriptions and has lost nothing. `expired`: we asked for that, and it could not.
+   */
+  welcomed(welcome: Control["$welcome"], how: "new" | "resumed" | "expired"): void;
   /** The far end has restarted: it knows nothing of us, and its subscriptions are void. `welcomed` follows. */
   restarted(): void;
-  /** An event; what is returned refuses it. It counts as received once this returns. */
-  event(envelope: EventEnvelope): PubSubError | undefined;
+  /**
+   * An event, for one of our subscriptions alone where `to` is given. What is returned refuses it; it is acknowledged
+   * once that is known. A promise must not reject.
+   */
+  event(envelope: EventEnvelope, to: number | undefined): PubSubError | undefined | Promise<PubSubError | undefined>;
   /** The far end asks for events; a rejection or throw refuses. */
   subscribe(ref: number, filter: Filter): Promise<void> | void;
   unsubscribe(ref: number): void;
@@ -49,7 +68,11 @@ export interface SessionOwner {
   revoked(ref: number, error: PubSubError): void;
   /** Something was wrong that concerns no one call. */
   error(error: unknown): void;
-  /** The conversation is over; called once, nothing after it. */
+  /** The channel is gone, and another may go on with this session until `over`. Only with a `resumeWindow`. */
+  detached(cause: PubSubError): void;
+  /** Which of the far end's subscriptions it still wants, after a resumption. */
+  keep(refs: ReadonlySet<number>): void;
+  /** The session is over; called once, nothing after it. */
   over(cause: PubSubError): void;
 }
 
@@ -71,50 +94,61 @@ interface Pending {
   readonly reject: (error: unknown) => void;
 }
 
+/** A channel's frames go to whichever session the channel belongs to now: a `$hello` may move it to an older one. */
+class Line {
+  readonly channel: Channel;
+  session: Session;
+
+  constructor(channel: Channel, session: Session) {
+    this.channel = channel;
+    this.session = session;
+    channel.open({
+      frame: (data) => this.session.receive(this, data),
+      closed: (cause) => this.session.lineClosed(this, cause),
+    });
+  }
+}
+
 /**
- * One conversation over one channel: handshake, events with cumulative acknowledgements, subscriptions, liveness.
- * Both ends are alike. It ends with its channel; a reconnect is a new session.
+ * One conversation: handshake, events with cumulative acknowledgements, subscriptions, liveness. Both ends are alike. It
+ * ends with its channel, or, with a `resumeWindow`, goes on over the next one.
  */
 export class Session {
-  readonly #channel: Channel;
   readonly #owner: SessionOwner;
-  readonly #options: Required<SessionOptions>;
-  readonly #output: Output;
+  readonly #options: Required<Omit<SessionOptions, "heartbeat" | "findSession">> &
+    Pick<SessionOptions, "heartbeat" | "findSession">;
+  readonly #outbox: Outbox;
   readonly #nonce = randomId();
-  readonly #id = randomId();
+  #id = randomId();
+  #line: Line | undefined;
+  #output: Output | undefined;
+  /** Of this channel: the far end's nonce, and whether it has welcomed us. */
   #peerNonce: string | undefined;
   #welcomed = false;
+  /** Whether events may be sent on this channel: who has received what is known. */
+  #flowing = false;
+  /** The far end's session that we are part of, across channels. */
+  #farSession: string | undefined;
   #over = false;
   #lastRef = 0;
   /** `$subscribe`s without an answer. */
   readonly #asked = new Map<number, Pending>();
-  /** Events sent and not acknowledged, oldest first. */
-  readonly #unacknowledged = new Ring<Pending>();
-  #acknowledged = 0;
-  /** The entry of every event that nobody waits for: it has to be counted all the same. */
-  readonly #forwarded: Pending = {
-    resolve: () => undefined,
-    reject: (error) => {
-      // Any other error is the end of the conversation, which its owner is told of.
-      if (!(error instanceof PayloadError)) return;
-      this.sendGap(undefined, { reason: "overflow", since: Date.now(), until: Date.now(), lost: 1 });
-      this.#owner.error(error);
-    },
-  };
+  /** Events received, and how many of them, from the first on, have their answer. */
   #received = 0;
+  #answered = 0;
+  #answering = new Ring<{ readonly at: number; done: boolean }>();
   #ackDue = false;
   /** Frames sent since the last look at what waits in the channel. */
   #unlooked = 0;
   #malformed = 0;
   #malformedAt = 0;
-  #lastHeard = Date.now();
+  #lastHeard = 0;
   #pinged = false;
-  readonly #stops: (() => void)[] = [];
-  #stopHello: () => void = () => undefined;
-  #stopAckTimer: (() => void) | undefined;
+  #stopHello: () => void = nothing;
+  #stopBeat: () => void = nothing;
+  #stopWindow: () => void = nothing;
 
   constructor(channel: Channel, owner: SessionOwner, options: SessionOptions) {
-    this.#channel = channel;
     this.#owner = owner;
     this.#options = {
       plain: false,
@@ -122,38 +156,29 @@ export class Session {
       maxUnacknowledged: 131_072,
       maxBuffered: 64 * 1024 * 1024,
       ackTimeout: 10_000,
-      heartbeat: channel.heartbeat,
       echo: false,
+      groups: false,
+      resumeWindow: 0,
+      maxOutbox: 8 * 1024 * 1024,
       ...options,
     };
-    const sent = this.#options.plain
-      ? (pending: Pending) => pending.resolve()
-      : (pending: Pending) => this.#unacknowledged.push(pending);
-    this.#output = new Output(channel, this.#options.maxFrame, sent);
-    channel.open({
-      frame: (data) => this.#frame(data),
-      closed: (cause) => this.#end(new PubSubError("DISCONNECTED", "The channel was closed.", { cause })),
-    });
-    if (this.#over) return;
-    if (this.#options.plain) {
-      // Nobody answers in plain mode: ready means that this side is.
-      queueMicrotask(
-        () =>
-          this.#over ||
-          this.#owner.welcomed({
-            nonce: "",
-            version: 0,
-            session: this.#id,
-            resumed: false,
-            echo: false,
-            limits: this.#limits,
-          }),
-      );
-      return;
-    }
-    this.#sayHello(50);
-    const { heartbeat } = this.#options;
-    if (heartbeat > 0) this.#stops.push(every(heartbeat / 2, () => this.#beat(heartbeat)));
+    this.#outbox = new Outbox(this.#options.maxOutbox, this.#options.ackTimeout);
+    this.attach(channel);
+  }
+
+  /** The identity that the far end names to go on with this session. */
+  get id(): string {
+    return this.#id;
+  }
+
+  /** Whether the session has a channel. */
+  get attached(): boolean {
+    return this.#line !== undefined;
+  }
+
+  /** Whether the far end keeps this session, so that what is published without a channel has a place to go to. */
+  get resumable(): boolean {
+    return this.#farSession !== undefined && !this.#over;
   }
 
   get #limits(): Limits {
@@ -162,47 +187,125 @@ export class Session {
 
   /** Bytes that wait in the channel. */
   get buffered(): number {
-    return this.#channel.buffered;
+    return this.#line?.channel.buffered ?? this.#outbox.bytes;
   }
 
-  /** Events sent and not acknowledged. */
-  get unacknowledged(): number {
-    return this.#unacknowledged.size;
+  /** Goes on over another channel; the one before is ended. */
+  attach(channel: Channel): void {
+    if (this.#line !== undefined) this.#detach(interrupted("Another channel takes the place of this one."));
+    this.#begin(new Line(channel, this));
+    if (this.#options.plain) {
+      // Nobody answers in plain mode: ready means that this side is.
+      const line = this.#line;
+      queueMicrotask(() => {
+        if (this.#over || this.#line !== line) return;
+        this.#welcomed = true;
+        this.#owner.welcomed(
+          {
+            nonce: "",
+            version: 0,
+            session: this.#id,
+            resumed: false,
+            echo: false,
+            groups: false,
+            limits: this.#limits,
+          },
+          "new",
+        );
+      });
+    } else this.#sayHello(50);
+  }
+
+  #begin(line: Line): void {
+    const { maxFrame, plain } = this.#options;
+    line.session = this;
+    this.#line = line;
+    this.#output = new Output(
+      line.channel,
+      maxFrame,
+      plain ? (sent) => sent.resolve() : (sent) => this.#outbox.sent(sent),
+      (sent, error) => this.#unsendable(sent, error),
+    );
+    this.#stopWindow();
+    this.#peerNonce = undefined;
+    this.#welcomed = false;
+    this.#lastHeard = Date.now();
+    this.#pinged = false;
+    const { heartbeat = line.channel.heartbeat } = this.#options;
+    if (heartbeat > 0 && !plain) this.#stopBeat = every(heartbeat / 2, () => this.#beat(heartbeat));
   }
 
   /**
-   * Sends an event; resolves on its acknowledgement. In plain mode it is done once it is handed over.
+   * Sends an event; resolves on its acknowledgement. In plain mode it is done once it is handed over. Without a channel
+   * it is kept for the next one.
    *
-   * @throws PayloadError, PubSubError `OVERFLOW`, at once
+   * @throws PayloadError, PubSubError `OVERFLOW` (no room), `INTERRUPTED` (no channel and no room), at once
    */
   publish(outgoing: Outgoing): Promise<void> | void {
     const { plain, maxUnacknowledged, maxBuffered } = this.#options;
     const { type, id } = outgoing.envelope;
-    if (this.#output.waiting + this.#unacknowledged.size >= maxUnacknowledged)
+    const output = this.#flowing || plain ? this.#output : undefined;
+    const buffered = this.#line?.channel.buffered ?? 0;
+    if (buffered > maxBuffered || (output?.waiting ?? 0) + this.#outbox.size >= maxUnacknowledged)
       throw new PubSubError(
         "OVERFLOW",
-        `${formatTopic(type, id)} was not published: ${maxUnacknowledged} events wait for their acknowledgement. Await publish more often.`,
-      );
-    if (this.#channel.buffered > maxBuffered)
-      throw new PubSubError(
-        "OVERFLOW",
-        `${formatTopic(type, id)} was not published: ${this.#channel.buffered} bytes wait to be sent. Await publish more often.`,
+        `${formatTopic(type, id)} was not published: ${
+          buffered > maxBuffered
+            ? `${buffered} bytes wait to be sent`
+            : `${maxUnacknowledged} events wait for their acknowledgement`
+        }. Await publish more often.`,
       );
     // Text is known to be sendable once it is encoded; whether a value can be cloned shows when it is sent.
-    if (plain && this.#channel.encoding === "json") return this.#output.event(outgoing, undefined);
+    if (plain && this.#line?.channel.encoding === "json") return output?.event(outgoing, undefined);
     return new Promise((resolve, reject) => {
-      this.#output.event(outgoing, { resolve, reject });
-      if (!plain) this.#watchAcks();
+      const sent = { outgoing, resolve, reject };
+      if (output !== undefined) {
+        output.event(outgoing, sent);
+        if (!plain) this.#outbox.watch();
+      } else if (!this.#hold(sent))
+        reject(
+          interrupted(
+            `${formatTopic(type, id)} was not published: the connection is interrupted, and what can be kept for its return is full.`,
+          ),
+        );
     });
   }
 
   /**
-   * Sends an event that nobody waits for: the hub's fan-out. Not counted against `maxUnacknowledged`. One that turns out
-   * to be no clonable value is a gap. @throws PayloadError if it is known at once that it cannot be sent
+   * Sends an event that nobody waits for: the hub's fan-out. Not counted against `maxUnacknowledged`. Without a channel it
+   * is kept; without room to keep it, the session is over.
+   *
+   * @param to the subscription of the far end that it is for; default all that match
+   *
+   * @throws PayloadError
    */
-  forward(outgoing: Outgoing): void {
-    this.#output.event(outgoing, this.#forwarded);
-    this.#lookForRoom();
+  forward(event: Outgoing, to?: number): void {
+    const outgoing = to === undefined ? event : event.for(to);
+    const { plain } = this.#options;
+    if (this.#output !== undefined && (this.#flowing || plain)) {
+      this.#output.event(outgoing, outgoing.unawaited);
+      this.#lookForRoom();
+    } else if (!this.#hold(outgoing.unawaited))
+      this.#end(interrupted("More events came than are kept for a resumption."));
+  }
+
+  /** An event turned out to be no clonable value. Where nobody waits for it, it is a gap for the far end. */
+  #unsendable(sent: Sent, error: PubSubError): void {
+    sent.reject(error);
+    if (sent !== sent.outgoing.unawaited) return;
+    this.sendGap(undefined, { reason: "overflow", since: Date.now(), until: Date.now(), lost: 1 });
+    this.#owner.error(error);
+  }
+
+  /** @throws PayloadError */
+  #hold(sent: Sent): boolean {
+    // Encoded now: what cannot be is refused now, and a payload that changes later does no harm.
+    return this.resumable && sent.outgoing.json !== "" && this.#outbox.hold(sent);
+  }
+
+  /** After a resumption: the subscriptions that this side still wants. What was on its way to be changed is settled so. */
+  keep(refs: readonly number[]): void {
+    this.#send("$keep", { refs });
   }
 
   /** Asks for events. @returns the reference, and a promise of the far end's word */
@@ -236,26 +339,19 @@ export class Session {
 
   // ------------------------------------------------------------------------------------------------------ receiving
 
-  #frame(data: unknown): void {
-    if (this.#over) return;
+  /** @internal A frame from the channel. */
+  receive(line: Line, data: unknown): void {
+    if (this.#over || line !== this.#line) return;
     this.#lastHeard = Date.now();
     this.#pinged = false;
     let value = data;
     try {
-      if (this.#channel.encoding === "json") {
-        if (typeof data !== "string") throw new PubSubError("MALFORMED", "A frame that is no text.");
-        const { maxFrame } = this.#options;
-        if (data.length > maxFrame || (data.length * 3 > maxFrame && utf8Length(data, maxFrame) > maxFrame))
-          throw new PubSubError(
-            "MALFORMED",
-            `A frame of more than ${maxFrame} bytes, which is the limit: ${excerpt(data.slice(0, 100))}.`,
-          );
-        value = parseJson(data);
-      }
+      if (line.channel.encoding === "json") value = parseFrame(data, this.#options.maxFrame);
     } catch (error) {
       return this.#bad(error);
     }
-    if (Array.isArray(value)) for (const each of value) this.#one(each);
+    // The line may move to another session in the middle of a frame.
+    if (Array.isArray(value)) for (const each of value) line.session.#one(each);
     else this.#one(value);
   }
 
@@ -268,13 +364,16 @@ export class Session {
         (this.#on[value.type as ControlType] as ((payload: unknown) => void) | undefined)?.(value.payload);
         return;
       }
-      const envelope = parseEnvelope(value);
-      this.#received++;
-      const refusal = this.#owner.event(envelope);
+      const { value: bare, to } = takeAddress(value);
+      const envelope = parseEnvelope(bare);
+      const at = ++this.#received;
+      const answer = this.#owner.event(envelope, to);
       if (this.#options.plain) return;
-      if (refusal !== undefined)
-        this.#send("$refused", { at: this.#received, code: refusal.code, message: refusal.message });
-      this.#ackSoon();
+      if (answer instanceof Promise) this.#answerLater(at, answer);
+      else if (this.#answering.size === 0 && answer === undefined) {
+        this.#answered = at;
+        this.#ackSoon();
+      } else this.#answerLater(at, answer);
     } catch (error) {
       this.#bad(error);
     }
@@ -285,26 +384,31 @@ export class Session {
       const version = Math.max(...VERSIONS.filter((known) => hello.versions.includes(known)), 0);
       if (version === 0)
         return this.#giveUp("VERSION", `This side speaks the versions ${VERSIONS.join(", ")} of the link protocol.`);
+      const session = this.#sessionFor(hello);
+      if (session !== this) return session.#adopt(this, hello, version);
       const before = this.#peerNonce;
       this.#peerNonce = hello.nonce;
-      this.#output.peer(hello.limits?.frame, hello.batch);
+      this.#output?.peer(hello.limits?.frame, hello.batch);
       if (before !== undefined && before !== hello.nonce) this.#restart();
-      const { echo } = this.#options;
-      this.#send("$welcome", {
-        nonce: hello.nonce,
-        version,
-        session: this.#id,
-        resumed: false,
-        echo,
-        limits: this.#limits,
-      });
+      const resumed = hello.session === this.#id;
+      this.#welcome(hello, version, resumed);
+      if (resumed) this.#resend(hello.received ?? 0);
+      // Where we asked to go on with a session of the far end, its welcome tells.
+      else if (this.#farSession === undefined) this.#startAnew();
     },
     $welcome: (welcome) => {
       if (welcome.nonce !== this.#nonce || this.#welcomed) return;
-      this.#welcomed = true;
       this.#stopHello();
-      this.#output.peer(welcome.limits?.frame, undefined);
-      this.#owner.welcomed(welcome);
+      this.#output?.peer(welcome.limits?.frame, undefined);
+      const asked = this.#farSession !== undefined;
+      const resumed = asked && welcome.resumed && welcome.session === this.#farSession;
+      // A session that the far end will not keep is not asked for.
+      this.#farSession =
+        this.#options.resumeWindow > 0 && (welcome.resumeWindow ?? 0) > 0 ? welcome.session : undefined;
+      this.#welcomed = true;
+      if (resumed) this.#resend(welcome.received ?? 0);
+      else this.#startAnew();
+      this.#owner.welcomed(welcome, resumed ? "resumed" : asked ? "expired" : "new");
     },
     $subscribe: (payload) => {
       const { ref } = payload;
@@ -317,6 +421,8 @@ export class Session {
         const { code = "REFUSED", message } = error as Partial<PubSubError>;
         this.#send("$refused", { ref, code, ...(message !== undefined && { message }) });
       };
+      // One that never said hello, and has nothing to go on with, is at the beginning.
+      if (this.#farSession === undefined) this.#startAnew();
       try {
         const answer = this.#owner.subscribe(ref, filterOf(payload));
         if (answer === undefined) subscribed();
@@ -337,18 +443,11 @@ export class Session {
         this.#asked.delete(ref);
         if (pending === undefined) this.#owner.revoked(ref, error);
         else pending.reject(error);
-      } else if (at !== undefined && at > this.#acknowledged)
-        this.#unacknowledged.at(at - this.#acknowledged - 1)?.reject(error);
+      } else if (at !== undefined) this.#outbox.refuse(at, error);
     },
     $unsubscribe: ({ ref }) => this.#owner.unsubscribe(ref),
-    $ack: ({ received }) => {
-      if (received < this.#acknowledged || received > this.#acknowledged + this.#unacknowledged.size)
-        throw new PubSubError(
-          "MALFORMED",
-          `An acknowledgement of ${received} events, where ${this.#acknowledged + this.#unacknowledged.size} were sent.`,
-        );
-      for (; this.#acknowledged < received; this.#acknowledged++) this.#unacknowledged.shift()?.resolve();
-    },
+    $ack: ({ received }) => this.#outbox.acknowledge(received),
+    $keep: ({ refs }) => this.#owner.keep(new Set(refs)),
     $gap: ({ ref, reason, since, until, lost }) =>
       this.#owner.gap(ref, { reason, since: since ?? Date.now(), until: until ?? Date.now(), lost }),
     $ping: () => this.#send("$pong", null),
@@ -364,6 +463,25 @@ export class Session {
     },
   };
 
+  /** Acknowledgements are cumulative: an event is acknowledged when it and all before it have their answer. */
+  #answerLater(at: number, answer: PubSubError | undefined | Promise<PubSubError | undefined>): void {
+    const event = { at, done: false };
+    const generation = this.#answering;
+    generation.push(event);
+    const done = (refusal: PubSubError | undefined): void => {
+      event.done = true;
+      if (this.#answering !== generation) return;
+      if (refusal !== undefined) this.#send("$refused", { at, code: refusal.code, message: refusal.message });
+      for (let first = generation.at(0); first?.done === true; first = generation.at(0)) {
+        this.#answered = first.at;
+        generation.shift();
+      }
+      this.#ackSoon();
+    };
+    if (answer instanceof Promise) void answer.then(done);
+    else done(answer);
+  }
+
   /** Counts, reports, and ends the link if it repeats. */
   #bad(error: unknown): void {
     this.#owner.error(error);
@@ -374,44 +492,181 @@ export class Session {
     if (this.#malformed > MAX_MALFORMED) this.#giveUp("MALFORMED", `More than ${MAX_MALFORMED} malformed frames.`);
   }
 
+  // ------------------------------------------------------------------------------------ beginning, and going on
+
+  /** The session that a hello is for: this one, or an older one that it names. */
+  #sessionFor({ session }: Control["$hello"]): Session {
+    if (session === undefined || session === this.#id) return this;
+    const found = this.#options.findSession?.(session);
+    return found === undefined || found.#over ? this : found;
+  }
+
+  #welcome(hello: Control["$hello"], version: number, resumed: boolean): void {
+    this.#send("$welcome", {
+      nonce: hello.nonce,
+      version,
+      session: this.#id,
+      resumeWindow: this.#options.resumeWindow,
+      resumed,
+      ...(resumed && { received: this.#received }),
+      echo: this.#options.echo,
+      groups: this.#options.groups,
+      limits: this.#limits,
+    });
+  }
+
+  /** Takes the channel of a session that has just begun: its far end wants to go on with this one. The newest wins. */
+  #adopt(newcomer: Session, hello: Control["$hello"], version: number): void {
+    const line = newcomer.#line as Line;
+    newcomer.#output?.flush();
+    newcomer.#line = undefined;
+    newcomer.#end(new PubSubError("CLOSED", "The far end goes on with an earlier session."));
+    if (this.#line !== undefined) this.#detach(interrupted("The far end came back on another channel."));
+    // Detaching may find that something is missing after all.
+    if (this.#over) return line.channel.close();
+    this.#begin(line);
+    this.#peerNonce = hello.nonce;
+    this.#output?.peer(hello.limits?.frame, hello.batch);
+    this.#welcome(hello, version, true);
+    this.#welcomed = true;
+    this.#resend(hello.received ?? 0);
+    this.#owner.welcomed(
+      {
+        nonce: hello.nonce,
+        version,
+        session: hello.session ?? "",
+        resumed: true,
+        echo: false,
+        groups: false,
+        limits: hello.limits,
+      },
+      "resumed",
+    );
+  }
+
+  /** Sends again what the far end has not received. It says so twice (hello and welcome); the first counts. */
+  #resend(received: number): void {
+    if (this.#flowing) return;
+    this.#flowing = true;
+    this.#sendAll(this.#outbox.resume(received));
+    // What was acknowledged while there was no channel, or on its way when it broke.
+    if (this.#answered > 0) this.#ackSoon();
+  }
+
+  /** A far end that knows nothing of us: counting begins anew. What was never sent is sent now. */
+  #startAnew(): void {
+    if (this.#flowing) return;
+    this.#forgetReceived();
+    this.#flowing = true;
+    this.#sendAll(
+      this.#outbox.restart(
+        interrupted(
+          "The connection was interrupted before the far end acknowledged; the event may have been delivered.",
+        ),
+      ),
+    );
+  }
+
+  #forgetReceived(): void {
+    this.#received = 0;
+    this.#answered = 0;
+    this.#answering = new Ring();
+  }
+
+  #sendAll(events: readonly Sent[]): void {
+    for (const sent of events)
+      try {
+        this.#output?.event(sent.outgoing, sent);
+      } catch (error) {
+        sent.reject(error);
+      }
+    if (events.length > 0) this.#outbox.watch();
+  }
+
   /** The far end is a new one on the same channel. What was on its way to the old one is lost. */
   #restart(): void {
     this.#welcomed = false;
-    this.#received = 0;
-    this.#rejectPending(
-      new PubSubError(
-        "INTERRUPTED",
-        "The far end restarted before it acknowledged; the event may have been delivered.",
-      ),
-    );
-    this.#acknowledged = 0;
-    // It remembers how many had been sent by its last look, which is void now.
-    this.#stopAckTimer?.();
-    this.#stopAckTimer = undefined;
+    this.#flowing = false;
+    this.#farSession = undefined;
+    const error = interrupted("The far end restarted before it acknowledged; the event may have been delivered.");
+    for (const sent of this.#output?.takeEvents() ?? []) sent.reject(error);
+    this.#outbox.fail(error);
+    this.#outbox.restart(error);
+    this.#rejectAsked(error);
+    this.#forgetReceived();
     this.#owner.restarted();
     this.#sayHello(50);
+  }
+
+  /** @internal */
+  lineClosed(line: Line, reason: unknown): void {
+    if (this.#over || line !== this.#line) return;
+    this.#lose(new PubSubError("DISCONNECTED", "The channel was closed.", { cause: reason }));
+  }
+
+  /** The channel is of no use any more: the session waits for another one, or is over. */
+  #lose(cause: PubSubError): void {
+    if (this.resumable) this.#detach(cause);
+    else this.#end(cause);
+  }
+
+  #detach(cause: PubSubError): void {
+    const { resumeWindow } = this.#options;
+    const gathered = this.#output?.takeEvents() ?? [];
+    this.#dropLine();
+    this.#rejectAsked(interrupted(cause.message, cause));
+    let complete = this.#outbox.complete;
+    for (const sent of gathered)
+      if (!this.#outbox.hold(sent)) {
+        complete = false;
+        sent.reject(interrupted(cause.message, cause));
+      }
+    if (!complete) this.#expire();
+    else this.#stopWindow = quietDeadline(resumeWindow, () => this.#expire());
+    if (!this.#over) this.#owner.detached(cause);
+  }
+
+  /** Too late, or too much is missing: nobody can go on with this session. */
+  #expire(): void {
+    const error = interrupted("The connection did not come back in time; the event may have been delivered.");
+    if (this.#options.findSession !== undefined) return this.#end(error);
+    this.#outbox.fail(error);
+    this.#farSession = undefined;
+    this.#id = randomId();
+  }
+
+  #dropLine(): void {
+    this.#stopHello();
+    this.#stopBeat();
+    this.#outbox.unwatch();
+    const line = this.#line;
+    this.#line = undefined;
+    this.#output = undefined;
+    this.#welcomed = false;
+    this.#flowing = false;
+    line?.channel.close();
   }
 
   // -------------------------------------------------------------------------------------------------------- sending
 
   #send<K extends ControlType>(type: K, payload: Control[K]): void {
-    if (this.#over) return;
+    if (this.#over || this.#output === undefined) return;
     this.#output.control(control(type, payload));
     this.#lookForRoom();
   }
 
-  /** Ends the link if the far end takes nothing: what it is owed would grow without bound. */
+  /** Ends the link if the far end takes nothing, or acknowledges nothing: what it is owed would grow without bound. */
   #lookForRoom(): void {
     if (++this.#unlooked < LOOK_EVERY) return;
     this.#unlooked = 0;
+    if (this.#over) return;
     const { maxBuffered, maxUnacknowledged } = this.#options;
     const maxForwarded = maxUnacknowledged * FORWARDED_FACTOR;
-    if (this.#over) return;
     let message: string;
-    if (this.#channel.buffered > maxBuffered)
+    if (this.buffered > maxBuffered)
       message = `The far end is too slow: more than ${maxBuffered} bytes waited to be sent to it.`;
-    else if (this.#unacknowledged.size > maxForwarded)
-      message = `The far end acknowledges nothing: more than ${maxForwarded} events were sent to it.`;
+    else if (this.#outbox.size > maxForwarded || this.#outbox.bytes > maxBuffered * FORWARDED_FACTOR)
+      message = `The far end acknowledges nothing: ${this.#outbox.size} events were sent to it.`;
     else return;
     this.#end(new PubSubError("OVERFLOW", message), { code: "SLOW", message });
   }
@@ -420,7 +675,13 @@ export class Session {
   #sayHello(wait: number): void {
     this.#stopHello();
     if (this.#welcomed || this.#over) return;
-    this.#send("$hello", { nonce: this.#nonce, versions: VERSIONS, limits: this.#limits, batch: true });
+    this.#send("$hello", {
+      nonce: this.#nonce,
+      versions: VERSIONS,
+      limits: this.#limits,
+      batch: true,
+      ...(this.#farSession !== undefined && { session: this.#farSession, received: this.#received }),
+    });
     this.#stopHello = quietDeadline(wait, () => this.#sayHello(Math.min(wait * 2, 1000)));
   }
 
@@ -429,86 +690,81 @@ export class Session {
     this.#ackDue = true;
     afterArrivals(() => {
       this.#ack();
-      this.#output.flush();
+      this.#output?.flush();
     });
   }
 
   #ack(): void {
     if (!this.#ackDue) return;
     this.#ackDue = false;
-    this.#send("$ack", { received: this.#received });
-  }
-
-  /** One timer for all: whatever was sent before the last look and is still not acknowledged is late. */
-  #watchAcks(): void {
-    if (this.#stopAckTimer !== undefined) return;
-    let seen = this.#acknowledged + this.#unacknowledged.size;
-    const { ackTimeout } = this.#options;
-    this.#stopAckTimer = every(ackTimeout, () => {
-      const late = seen - this.#acknowledged;
-      for (let i = 0; i < late; i++)
-        this.#unacknowledged
-          .at(i)
-          ?.reject(
-            new PubSubError(
-              "TIMEOUT",
-              `The far end did not acknowledge the event within ${ackTimeout} ms. It may have been delivered. Likely the far end is frozen, overloaded, or does not speak the link protocol.`,
-            ),
-          );
-      seen = this.#acknowledged + this.#unacknowledged.size;
-      if (this.#unacknowledged.size > 0) return;
-      this.#stopAckTimer?.();
-      this.#stopAckTimer = undefined;
-    });
+    this.#send("$ack", { received: this.#answered });
   }
 
   #beat(heartbeat: number): void {
     const silence = Date.now() - this.#lastHeard;
     // Only silence after a question counts: a process that was itself suspended finds all its clocks late.
     if (silence >= heartbeat * 2 && this.#pinged)
-      return this.#end(new PubSubError("DISCONNECTED", `The far end was silent for ${silence} ms and did not answer.`));
+      return this.#lose(
+        new PubSubError("DISCONNECTED", `The far end was silent for ${silence} ms and did not answer.`),
+      );
     if (silence < heartbeat) return;
     this.#pinged = true;
     this.#send("$ping", null);
   }
 
-  #rejectPending(error: PubSubError): void {
-    this.#output.clear(error);
-    for (const pending of this.#unacknowledged.takeAll()) pending.reject(error);
-    for (const pending of this.#asked.values()) pending.reject(error);
+  #rejectAsked(error: PubSubError): void {
+    const asked = [...this.#asked.values()];
     this.#asked.clear();
+    for (const pending of asked) pending.reject(error);
   }
 
-  /** Ends the conversation over what the far end does. For the owner that is no end of its own choice. */
+  /** Ends the session over what the far end does. For the owner that is no end of its own choice. */
   #giveUp(code: "VERSION" | "MALFORMED", message: string): void {
     this.#end(new PubSubError(code, message), { code, message });
   }
 
-  /** Ends the conversation; with a goodbye, the far end is told why. */
+  /** Ends the session; with a goodbye, the far end is told why. */
   #end(cause: PubSubError, bye?: { readonly code: string; readonly message: string | undefined }): void {
     if (this.#over) return;
     if (bye !== undefined && !this.#options.plain) {
       // Else what was received and given to all would count as interrupted over there.
-      if (this.#ackDue) this.#output.control(control("$ack", { received: this.#received }));
+      if (this.#ackDue) this.#output?.control(control("$ack", { received: this.#answered }));
       this.#ackDue = false;
       const { code, message } = bye;
-      this.#output.control(control("$bye", { code, ...(message !== undefined && { message }) }));
-      this.#output.flush();
+      this.#output?.control(control("$bye", { code, ...(message !== undefined && { message }) }));
     }
+    this.#output?.flush();
     this.#over = true;
-    this.#stopHello();
-    this.#stopAckTimer?.();
-    for (const stop of this.#stops) stop();
-    this.#channel.close();
-    this.#rejectPending(
+    const gathered = this.#output?.takeEvents() ?? [];
+    this.#dropLine();
+    this.#stopWindow();
+    const error =
       cause.code === "CLOSED"
         ? cause
-        : new PubSubError(
-            "INTERRUPTED",
+        : interrupted(
             `The connection ended before the far end acknowledged; the event may have been delivered. ${cause.message}`,
-            { cause },
-          ),
-    );
+            cause,
+          );
+    for (const sent of gathered) sent.reject(error);
+    this.#outbox.fail(error);
+    this.#rejectAsked(error);
     this.#owner.over(cause);
   }
 }
+
+/** @throws PubSubError `MALFORMED` */
+function parseFrame(data: unknown, maxFrame: number): unknown {
+  if (typeof data !== "string") throw new PubSubError("MALFORMED", "A frame that is no text.");
+  if (data.length > maxFrame || (data.length * 3 > maxFrame && utf8Length(data, maxFrame) > maxFrame))
+    throw new PubSubError(
+      "MALFORMED",
+      `A frame of more than ${maxFrame} bytes, which is the limit: ${excerpt(data.slice(0, 100))}.`,
+    );
+  return parseJson(data);
+}
+
+function interrupted(message: string, cause?: unknown): PubSubError {
+  return new PubSubError("INTERRUPTED", message, { cause });
+}
+
+function nothing(): void {}

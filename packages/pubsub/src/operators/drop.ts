@@ -11,7 +11,7 @@ import type { Operator } from "./fuse.ts";
  *
  * @throws RangeError when `limit` is negative or not a number
  * @example
- * const [headings, ...rows] = [await pipe(lines, take(1), toArray()), await pipe(again, drop(1), toArray())];
+ * for await (const line of pipe(lines, drop(1))) await importRow(line);
  */
 export function drop<T>(limit: number): Operator<T, T> {
   const whole = needLimit("drop", limit);

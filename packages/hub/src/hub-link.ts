@@ -1,0 +1,264 @@
+import { PubSubError } from "@alkdev/pubsub";
+import type { EventEnvelope, Filter, Gap } from "@alkdev/pubsub";
+import { checkFilter, isPattern, Outgoing, Session } from "@alkdev/pubsub/transport";
+import type { Channel, Entry, SessionOptions, SessionOwner } from "@alkdev/pubsub/transport";
+import type { Interested } from "./backplane.ts";
+import { covers } from "./grants.ts";
+import type { Grant } from "./grants.ts";
+import type { ConnectOptions, HubLink, HubLinkStatus, LinkHub, Member } from "./hub.ts";
+import { Rate } from "./rate.ts";
+
+/** A subscription of a link, as the hub's matcher and its backplane know it. */
+export class LinkFilter implements Entry, Interested, Member {
+  active = false;
+  order = 0;
+  readonly type: string;
+  readonly id: string | undefined;
+  readonly group: string | undefined;
+  readonly link: Link;
+  readonly ref: number;
+
+  constructor(filter: Filter, link: Link, ref: number) {
+    this.type = filter.type;
+    this.id = filter.id;
+    this.group = filter.group;
+    this.link = link;
+    this.ref = ref;
+  }
+
+  get isAway(): boolean {
+    return !this.link.session.attached;
+  }
+
+  serve(outgoing: Outgoing): void {
+    this.link.forward(outgoing, undefined, this.ref);
+  }
+
+  deliver(envelope: EventEnvelope): void {
+    this.serve(new Outgoing(envelope));
+  }
+
+  gap(gap: Gap): void {
+    this.link.sendGap(this.ref, gap);
+  }
+
+  revoked(error: PubSubError): void {
+    this.link.revoke(this.ref, error);
+  }
+}
+
+/** A link: one session of the hub. */
+export class Link implements HubLink, SessionOwner {
+  readonly id: number;
+  readonly identity: string | undefined;
+  readonly closed: Promise<PubSubError>;
+  isOver = false;
+  readonly #hub: LinkHub;
+  readonly session: Session;
+  readonly #filters = new Map<number, LinkFilter>();
+  readonly #since = Date.now();
+  readonly #rate: Rate;
+  #grant: Grant;
+  #patterns = 0;
+  #lastEvent = 0;
+  #received = 0;
+  #sent = 0;
+  #markClosed!: (cause: PubSubError) => void;
+  readonly #handshake: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(hub: LinkHub, channel: Channel, id: number, identity: string | undefined, { plain }: ConnectOptions) {
+    this.#hub = hub;
+    this.id = id;
+    this.identity = identity;
+    this.#grant = hub.authorize(identity);
+    this.closed = new Promise((resolve) => (this.#markClosed = resolve));
+    const { frame, buffered, heartbeat, handshake, resumeWindow, outbox, rate } = hub.limits;
+    this.#rate = new Rate(rate);
+    const options: SessionOptions = {
+      plain: plain !== undefined,
+      echo: true,
+      groups: true,
+      maxFrame: frame,
+      maxBuffered: buffered,
+      resumeWindow,
+      maxOutbox: outbox,
+      findSession: (session) => hub.findSession(session, identity),
+      ...(heartbeat !== undefined && { heartbeat }),
+    };
+    if (plain === undefined) {
+      this.#handshake = setTimeout(
+        () => this.close("HANDSHAKE", `No handshake within ${handshake} ms. This hub speaks the link protocol.`),
+        handshake,
+      );
+      this.#handshake.unref();
+    }
+    this.session = new Session(channel, this, options);
+    // A plain link cannot subscribe; it gets what it was granted.
+    let ref = 0;
+    for (const granted of plain?.subscribe ?? [])
+      void this.#add(--ref, typeof granted === "string" ? { type: granted } : granted);
+  }
+
+  /**
+   * Sends an event.
+   *
+   * @param event its number, so that a link with several matching filters gets it once; not with `ref`
+   * @param ref the one subscription that it is for
+   */
+  forward(outgoing: Outgoing, event: number | undefined, ref?: number): void {
+    if (this.isOver || (event !== undefined && this.#lastEvent === event)) return;
+    if (event !== undefined) this.#lastEvent = event;
+    try {
+      this.session.forward(outgoing, ref);
+    } catch (error) {
+      // Too large for what this link takes: it is told that something is missing.
+      const now = Date.now();
+      this.session.sendGap(ref, { reason: "overflow", since: now, until: now, lost: 1 });
+      return this.error(error);
+    }
+    this.#hub.sent++;
+    this.#sent++;
+  }
+
+  sendGap(ref: number, gap: Gap): void {
+    this.session.sendGap(ref, gap);
+  }
+
+  /** Takes a subscription away: the far end's subscribers get the error. */
+  revoke(ref: number, { code, message }: PubSubError): void {
+    this.unsubscribe(ref);
+    this.session.revoke(ref, code, message);
+  }
+
+  status(): HubLinkStatus {
+    return {
+      id: this.id,
+      identity: this.identity,
+      attached: this.session.attached,
+      since: this.#since,
+      subscriptions: this.#filters.size,
+      received: this.#received,
+      sent: this.#sent,
+      buffered: this.session.buffered,
+    };
+  }
+
+  close(code: string, message?: string): void {
+    this.session.close(code, message);
+  }
+
+  // ------------------------------------------------------------------------------------- what the session calls
+
+  welcomed(_: unknown, how: string): void {
+    clearTimeout(this.#handshake);
+    this.#hub.attached(this);
+    if (how !== "resumed") return;
+    // What it may do can have changed since.
+    this.#grant = this.#hub.authorize(this.identity);
+    for (const [ref, filter] of this.#filters)
+      if (!covers(this.#grant.subscribe, filter)) this.revoke(ref, notGranted("subscribe to", filter));
+  }
+
+  detached(): void {
+    this.#hub.keepDetached(this);
+  }
+
+  keep(refs: ReadonlySet<number>): void {
+    for (const ref of this.#filters.keys()) if (!refs.has(ref)) this.unsubscribe(ref);
+  }
+
+  restarted(): void {
+    this.#dropFilters();
+  }
+
+  event(envelope: EventEnvelope): PubSubError | undefined | Promise<PubSubError | undefined> {
+    this.#received++;
+    if (!this.#rate.take()) return this.#tooFast();
+    if (!covers(this.#grant.publish, envelope)) return notGranted("publish", envelope);
+    return this.#hub.publish(envelope);
+  }
+
+  subscribe(ref: number, filter: Filter): Promise<void> | void {
+    const { subscriptions, patterns, tokens } = this.#hub.limits;
+    checkFilter(filter);
+    if (!this.#rate.take()) throw this.#tooFast();
+    if (!covers(this.#grant.subscribe, filter)) throw notGranted("subscribe to", filter);
+    if (this.#filters.has(ref)) throw new PubSubError("REFUSED", `The reference ${ref} is in use.`);
+    if (this.#filters.size >= subscriptions)
+      throw new PubSubError(
+        "LIMIT",
+        `A link may have ${subscriptions} subscriptions; use a pattern, or raise limits.subscriptions.`,
+      );
+    if (isPattern(filter.type)) {
+      if (this.#patterns >= patterns)
+        throw new PubSubError(
+          "LIMIT",
+          `A link may have ${patterns} patterns; use wider ones, or raise limits.patterns.`,
+        );
+      if (filter.type.split(".").length > tokens)
+        throw new PubSubError(
+          "LIMIT",
+          `A pattern may have ${tokens} tokens; use ** at the end, or raise limits.tokens.`,
+        );
+    }
+    return this.#add(ref, filter);
+  }
+
+  unsubscribe(ref: number): void {
+    const filter = this.#filters.get(ref);
+    if (filter === undefined) return;
+    this.#filters.delete(ref);
+    if (isPattern(filter.type)) this.#patterns--;
+    this.#hub.removeFilter(filter);
+  }
+
+  gap(): void {
+    // A spoke's own losses concern its own subscribers; a hub has asked it for nothing.
+  }
+
+  revoked(): void {
+    // As above.
+  }
+
+  error(error: unknown): void {
+    if (error instanceof PubSubError && error.code === "MALFORMED") this.#hub.malformed++;
+    this.#hub.onError?.(error, this);
+  }
+
+  over(cause: PubSubError): void {
+    this.isOver = true;
+    clearTimeout(this.#handshake);
+    this.#dropFilters();
+    this.#hub.gone(this, cause);
+    this.#markClosed(cause);
+  }
+
+  #add(ref: number, wanted: Filter): Promise<void> | undefined {
+    const filter = new LinkFilter(wanted, this, ref);
+    if (isPattern(filter.type)) this.#patterns++;
+    this.#filters.set(ref, filter);
+    const live = this.#hub.addFilter(filter);
+    return live?.catch((error: unknown) => {
+      if (this.#filters.get(ref) === filter) this.unsubscribe(ref);
+      throw error;
+    });
+  }
+
+  #dropFilters(): void {
+    for (const ref of [...this.#filters.keys()]) this.unsubscribe(ref);
+  }
+
+  #tooFast(): PubSubError {
+    return new PubSubError(
+      "LIMIT",
+      `A link may send ${this.#hub.limits.rate} events a second; send less, or raise limits.rate.`,
+    );
+  }
+}
+
+function notGranted(what: string, { type, id }: Filter): PubSubError {
+  return new PubSubError(
+    "REFUSED",
+    `This identity may not ${what} ${id === undefined || id === "" ? type : `${type}:${id}`}.`,
+  );
+}
