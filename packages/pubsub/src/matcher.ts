@@ -120,7 +120,7 @@ class Node<E extends Entry> {
   deep: Group<E> | undefined;
 }
 
-/** Answers, and types that nobody subscribed to by name, that are remembered at most. */
+/** Answers that are remembered at most, and types that nobody subscribed to by name. */
 const MAX_REMEMBERED = 8192;
 
 /**
@@ -138,9 +138,11 @@ export class Matcher<E extends Entry> {
   #lastType: string | undefined;
   #lastId = "";
   #lastHit: Hit<E> | undefined;
-  /** Where there is something to forget. */
-  #remembering: Topics<E>[] = [];
-  #remembered = 0;
+  /** Types that nobody subscribed to by name. */
+  #idle: Topics<E>[] = [];
+  /** Types with answers, and how many these are. */
+  #answered: Topics<E>[] = [];
+  #answers = 0;
 
   /** Adds an entry. It must not be in a matcher already. */
   add(entry: E): void {
@@ -165,11 +167,14 @@ export class Matcher<E extends Entry> {
     const { type, id } = entry;
     if (isPattern(type)) {
       if (this.#trie !== undefined && this.#prune(this.#trie, type.split("."), 0, id)) this.#trie = undefined;
+      this.#forgetAnswers();
       return;
     }
     const topics = this.#types.get(type);
     if (topics === undefined) return;
     topics.delete(id);
+    // An answer that does not hold any more must not hold what was removed either.
+    topics.hit = topics.hits = undefined;
     if (topics.empty) this.#types.delete(type);
   }
 
@@ -190,7 +195,7 @@ export class Matcher<E extends Entry> {
       if (this.#trie === undefined) return undefined;
       topics = new Topics(type);
       this.#types.set(type, topics);
-      this.#remember(topics);
+      if (this.#idle.push(topics) > MAX_REMEMBERED) this.#forgetIdle();
     }
     if (topics.epoch !== this.#epoch) this.#widen(topics);
     const { wide } = topics;
@@ -228,30 +233,29 @@ export class Matcher<E extends Entry> {
       if (slot !== undefined) slots.push(slot);
     }
     const hit = slots.length < 2 ? hitOf(slots[0]) : inOrder(slots);
-    if (topics.stamp !== stamp) {
+    if (hit === undefined) return undefined;
+    if (++this.#answers > MAX_REMEMBERED) this.#forgetAnswers();
+    if (topics.hit === undefined) this.#answered.push(topics);
+    if (topics.stamp !== stamp || topics.hit === undefined) {
       topics.stamp = stamp;
       topics.hits = undefined;
       topics.id = id;
       topics.hit = hit;
-    } else if (hit !== undefined) {
-      topics.hits ??= new Map();
-      topics.hits.set(id, hit);
-      this.#remember(topics);
-    }
+    } else (topics.hits ??= new Map()).set(id, hit);
     return hit;
   }
 
-  /** Counts something that `topics` remembers; past the limit all is forgotten. */
-  #remember(topics: Topics<E>): void {
-    if (++this.#remembered > MAX_REMEMBERED) {
-      for (const each of this.#remembering) {
-        each.hits = undefined;
-        if (each.empty && this.#types.get(each.type) === each) this.#types.delete(each.type);
-      }
-      this.#remembering = [];
-      this.#remembered = 1;
-    }
-    if (this.#remembering.at(-1) !== topics) this.#remembering.push(topics);
+  #forgetAnswers(): void {
+    for (const topics of this.#answered) topics.hit = topics.hits = undefined;
+    this.#answered = [];
+    this.#answers = 0;
+  }
+
+  #forgetIdle(): void {
+    const latest = this.#idle.pop();
+    for (const topics of this.#idle)
+      if (topics.empty && this.#types.get(topics.type) === topics) this.#types.delete(topics.type);
+    this.#idle = latest === undefined ? [] : [latest];
   }
 
   #groupOf(pattern: string): Group<E> {
