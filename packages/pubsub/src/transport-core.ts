@@ -99,6 +99,7 @@ export class TransportCore implements Core, Receiver {
   #epoch = 0;
   #status: Status = "idle";
   #opening: Promise<void> | undefined;
+  /** While `open` is under way: closing an open transport is `close`'s business. */
   #openAbort: AbortController | undefined;
   #interruptedAt = 0;
   /** Whether the transport may be asked: open, and not between a cut and its `resumed`. */
@@ -428,6 +429,7 @@ export class TransportCore implements Core, Receiver {
       }
       throw error;
     }
+    this.#openAbort = undefined;
     this.#linkUp = true;
     if (this.#cutEarly !== undefined) {
       const { cause } = this.#cutEarly;
