@@ -154,6 +154,8 @@ class Session {
   robbed = false;
   /** Events that are still to be lost. */
   losing = 0;
+  /** Positions of those that were; a replay does not bring them back, out of their order. */
+  readonly gone = new Set<number>();
   /** Since a resumption without its subscriptions: what was sent, where replays that overlap must not repeat it. */
   sent: Set<number> | undefined;
 
@@ -303,6 +305,7 @@ class Broker implements MemoryBroker {
     const keys = filters.map(({ key }) => key);
     if (session.losing > 0) {
       session.losing--;
+      if (supports.lossDetection !== "disconnect") session.gone.add(event.position);
       if (supports.lossDetection === "disconnect") client.cut(new Error("the broker cut off a slow subscriber"));
       else if (supports.lossDetection === "full")
         for (const key of keys) down.post(() => client.missed(key, { reason: "overflow", lost: 1 }));
@@ -318,6 +321,7 @@ class Broker implements MemoryBroker {
   #replay(session: Session, filters: readonly FarFilter[], cursor: number): void {
     for (const event of this.#log) {
       if (event.position <= cursor || session.sent?.has(event.position) === true) continue;
+      if (session.gone.has(event.position)) continue;
       if (event.publisher === session && !session.supports.echo) continue;
       const missed = filters.filter(
         (far) =>
@@ -403,6 +407,7 @@ class Client implements MemoryTransport {
   #opening: Pending | undefined;
   /** Whether `open` has succeeded; before, it is the core that tries again. */
   #opened = false;
+  #cuts = 0;
   #closed = false;
   readonly #refs = new Map<string, Ref>();
   readonly #publishes = new Map<number, Pending>();
@@ -494,6 +499,7 @@ class Client implements MemoryTransport {
   cut(cause: unknown = new Error("the connection was cut")): void {
     if (this.#up === undefined) return;
     this.#disconnect();
+    this.#cuts++;
     this.#own.post(() => {
       if (this.#opening !== undefined) {
         const opening = this.#opening;
@@ -527,9 +533,10 @@ class Client implements MemoryTransport {
 
   reconnect(how: Resumption = {}): void {
     if (this.#up !== undefined || !this.#opened) return;
-    // After the step in which this side notices the cut.
+    const cuts = this.#cuts;
+    // After the step in which this side notices the cut, and not after another cut that it has not noticed.
     this.#own.post(() => {
-      if (this.#up === undefined && this.#opened && !this.#closed) this.#connect(how);
+      if (cuts === this.#cuts && this.#up === undefined && this.#opened && !this.#closed) this.#connect(how);
     });
   }
 
@@ -570,8 +577,8 @@ class Client implements MemoryTransport {
 
   /** Nobody waits for the connection any more. */
   #abandon(): void {
-    if (this.#opening === undefined) return;
     this.#opening = undefined;
+    this.#opened = false;
     this.#disconnect();
     this.#broker.remove(this.#session);
   }
