@@ -26,7 +26,6 @@ export function debounce<T>(ms: number, options: { readonly clock?: Clock } = {}
       (next, run) => {
         let held: T | typeof NOTHING = NOTHING;
         const flush = (): unknown => {
-          alarm.clear();
           const item = held;
           held = NOTHING;
           return item === NOTHING ? NOTHING : next(item);

@@ -47,7 +47,6 @@ export function throttle<T>(ms: number, options: ThrottleOptions = {}): Operator
 
         let held: T | typeof NOTHING = NOTHING;
         const flush = (): unknown => {
-          alarm.clear();
           if (held === NOTHING) return NOTHING;
           const item = held;
           held = NOTHING;
