@@ -1,6 +1,7 @@
 // Operators on what `subscribe` gives.
 import { describe, expect, test } from "vitest";
-import { batch, filter, map, pipe, take, toArray } from "../src/operators/index.ts";
+import { batch, filter, flat, groupBy, map, merge, pipe, take, toArray } from "../src/operators/index.ts";
+import type { Group } from "../src/operators/index.ts";
 import { poll } from "../src/poll.ts";
 import { createPubSub } from "../src/pubsub.ts";
 import { DONE, item, TestClock } from "./operators-sources.ts";
@@ -67,5 +68,66 @@ describe("a pipe on a subscription", () => {
     controller.abort();
     expect(await next).toEqual(DONE);
     expect(clock.timers).toBe(0);
+  });
+
+  test("of two subscriptions merges what they have, and unsubscribes both", async () => {
+    const pubsub = createPubSub<Events>();
+    const [a, b] = [await pubsub.subscribe("count", "a"), await pubsub.subscribe("count", "b")];
+    for (const n of [1, 2]) {
+      await pubsub.publish("count", "a", n);
+      await pubsub.publish("count", "b", n * 10);
+    }
+    const first = pipe(
+      merge(a, b),
+      map(({ payload }) => payload),
+      take(3),
+      toArray(),
+    );
+    expect(await first).toEqual([1, 10, 2]);
+    await pubsub.publish("count", "b", 30);
+    expect([a.received, b.received]).toEqual([2, 2]);
+  });
+
+  test("sorts the events of any id by id, and waits for those of one", async () => {
+    const pubsub = createPubSub<Events>();
+    const groups = pipe(
+      pubsub.subscribe("count"),
+      groupBy(({ id }) => id),
+    );
+    const next = groups.next();
+    await pubsub.publish("count", "a", 1);
+    const [id, group] = (await next).value ?? [];
+    expect(id).toBe("a");
+    expect((await group?.next())?.value?.payload).toBe(1);
+    const second = group?.next();
+    for (const n of [2, 3]) await pubsub.publish("count", "b", n);
+    await pubsub.publish("count", "a", 4);
+    expect((await second)?.value?.payload).toBe(4);
+    const [other, others] = (await groups.next()).value ?? [];
+    expect(other).toBe("b");
+    await pubsub.close();
+    expect(
+      await pipe(
+        others as Group<{ payload: number }>,
+        map(({ payload }) => payload),
+        toArray(),
+      ),
+    ).toEqual([2, 3]);
+    expect(await groups.next()).toEqual(DONE);
+  });
+
+  test("flattens its batches", async () => {
+    const pubsub = createPubSub<Events>();
+    const subscription = await pubsub.subscribe("count", "a");
+    for (const n of [1, 2, 3]) await pubsub.publish("count", "a", n);
+    const events = pipe(
+      subscription.batches(),
+      flat(),
+      map(({ payload }) => payload),
+    );
+    expect([await events.next(), await events.next()]).toEqual([item(1), item(2)]);
+    await events.return();
+    await pubsub.publish("count", "a", 4);
+    expect(subscription.received).toBe(3);
   });
 });
