@@ -302,15 +302,14 @@ class Broker implements MemoryBroker {
   #send(session: Session, event: Logged, filters: readonly FarFilter[]): void {
     const { down, client, supports } = session;
     if (down === undefined) return;
-    const keys = filters.map(({ key }) => key);
     if (session.losing > 0) {
       session.losing--;
-      if (supports.lossDetection !== "disconnect") session.gone.add(event.position);
-      if (supports.lossDetection === "disconnect") client.cut(new Error("the broker cut off a slow subscriber"));
-      else if (supports.lossDetection === "full")
-        for (const key of keys) down.post(() => client.missed(key, { reason: "overflow", lost: 1 }));
+      if (supports.lossDetection === "disconnect") return client.cut(new Error("the broker cut off a slow subscriber"));
+      session.gone.add(event.position);
+      this.#tellLoss(session, filters);
       return;
     }
+    const keys = filters.map(({ key }) => key);
     session.sent?.add(event.position);
     // Where a cut may be followed by a replay, the copies of one event arrive together: a position is had or is not.
     if (supports.overlap === "once") down.post(() => client.event(event, undefined));
@@ -318,10 +317,16 @@ class Broker implements MemoryBroker {
     else for (const key of keys) down.post(() => client.event(event, [key]));
   }
 
+  #tellLoss({ down, client, supports }: Session, filters: readonly FarFilter[]): void {
+    if (supports.lossDetection !== "full") return;
+    // Where an event comes once for all filters, so does the word of its loss: one filter's would come too late for others.
+    const keys = supports.overlap === "once" ? [undefined] : filters.map(({ key }) => key);
+    for (const key of keys) down?.post(() => client.missed(key, { reason: "overflow", lost: 1 }));
+  }
+
   #replay(session: Session, filters: readonly FarFilter[], cursor: number): void {
     for (const event of this.#log) {
       if (event.position <= cursor || session.sent?.has(event.position) === true) continue;
-      if (session.gone.has(event.position)) continue;
       if (event.publisher === session && !session.supports.echo) continue;
       const missed = filters.filter(
         (far) =>
@@ -329,7 +334,10 @@ class Broker implements MemoryBroker {
           matches(far, event) &&
           (far.group === undefined || isSame(far, event.served?.get(far.group))),
       );
-      if (missed.length > 0) this.#send(session, event, missed);
+      if (missed.length === 0) continue;
+      if (!session.gone.has(event.position)) this.#send(session, event, missed);
+      // The cut may have lost the word of the loss.
+      else this.#tellLoss(session, missed);
     }
   }
 
@@ -668,16 +676,18 @@ class Client implements MemoryTransport {
     return false;
   }
 
-  missed(key: string, gap: Pick<Gap, "reason" | "lost">): void {
-    const filter = this.#refs.get(key)?.filter;
+  missed(key: string | undefined, gap: Pick<Gap, "reason" | "lost">): void {
+    const filter = key === undefined ? undefined : this.#refs.get(key)?.filter;
     const now = Date.now();
-    if (filter !== undefined) this.#receiver?.gap({ ...gap, since: now, until: now }, filter);
+    if (key === undefined || filter !== undefined) this.#receiver?.gap({ ...gap, since: now, until: now }, filter);
   }
 
   revoked(key: string): void {
-    const filter = this.#refs.get(key)?.filter;
+    const ref = this.#refs.get(key);
+    // Asked for again meanwhile: that question has an answer of its own.
+    if (ref?.live !== true) return;
+    const { filter } = ref;
     this.#refs.delete(key);
-    if (filter !== undefined)
-      this.#receiver?.revoked(filter, new PubSubError("REFUSED", `The broker took ${topicOf(filter)} away.`));
+    this.#receiver?.revoked(filter, new PubSubError("REFUSED", `The broker took ${topicOf(filter)} away.`));
   }
 }

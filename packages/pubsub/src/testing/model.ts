@@ -175,7 +175,12 @@ export class Model {
       const stream = streams.get(key) ?? [];
       streams.set(key, stream);
       const last = stream.at(-1)?.publication;
-      if (last !== undefined && last.number > publication.number)
+      if (
+        last !== undefined &&
+        last.number > publication.number &&
+        // Repeats may begin before the subscription did.
+        (this.#owed(watched, publication) || !this.#mayRepeat(watched.subscriber, seen.at))
+      )
         yield `${name(publication)} came after ${name(last)}, which was published later`;
       stream.push({ place, publication });
     }
@@ -248,16 +253,20 @@ export class Model {
 
   /** Members of one group share: no event goes to two of them. */
   *#checkGroups(): Generator<string, void, undefined> {
-    const served = new Map<string, Watched>();
+    const served = new Map<string, { readonly watched: Watched; readonly at: number }>();
     for (const watched of this.#subscriptions) {
       if (watched.filter.group === undefined) continue;
       for (const seen of watched.seen) {
         if (seen.kind === "gap") continue;
         const key = `${watched.filter.group} ${String(seen.envelope.payload)}`;
         const other = served.get(key);
-        if (other !== undefined && other !== watched && !this.#mayRepeat(watched.subscriber, seen.at))
+        if (
+          other !== undefined &&
+          other.watched !== watched &&
+          ![other.watched, watched].some(({ subscriber }) => this.#mayRepeat(subscriber, Math.max(other.at, seen.at)))
+        )
           yield `${name(this.#publications[seen.envelope.payload as number])} went to two members of the group ${watched.filter.group}`;
-        served.set(key, watched);
+        served.set(key, { watched, at: seen.at });
       }
     }
   }
