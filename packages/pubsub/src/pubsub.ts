@@ -75,8 +75,8 @@ export type Listener<T extends EventEnvelope = EventEnvelope> = (envelope: T) =>
 /**
  * Typed publish and subscribe over one event target.
  *
- * After `await subscribe()`, every event whose `publish` resolved afterwards is delivered, or its loss is reported to
- * that subscription, as far as the target's manifest says.
+ * After `await subscribe()`, every event that is published afterwards, and whose `publish` resolves, is delivered, or its
+ * loss is reported to that subscription, as far as the target's manifest says.
  */
 export interface PubSub<TMap extends object = PubSubEventMap, TInput extends object = TMap> extends AsyncDisposable {
   /** What the event target can promise. */
