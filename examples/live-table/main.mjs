@@ -216,12 +216,13 @@ function onCtrlC() {
 /** Repeats, one at a time, until the returned function is called; with 0 never. @param {number} ms @param {() => unknown} act */
 function repeat(ms, act) {
   let busy = false;
-  const timer = setInterval(async () => {
+  const turn = async () => {
     if (busy) return;
     busy = true;
     await act();
     busy = false;
-  }, ms);
+  };
+  const timer = setInterval(() => void turn(), ms);
   if (ms === 0) clearInterval(timer);
   return () => clearInterval(timer);
 }

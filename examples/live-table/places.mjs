@@ -65,7 +65,7 @@ export function startWorker(hub, run, note) {
   port1.on("message", (message) => remote.receive(message));
   worker.stderr.on("data", (data) => note(`worker: ${String(data).trim()}`));
   let why = "";
-  worker.on("error", (error) => (why = `: ${/** @type {Error} */ (error).message}`));
+  worker.on("error", (error) => (why = `: ${error.message}`));
   return supervised("worker", remote, {
     ended: new Promise((resolve) => worker.once("exit", (code) => resolve(`exit code ${code}${why}`))),
     kill: () => void worker.terminate(),

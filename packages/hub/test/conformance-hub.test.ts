@@ -8,6 +8,7 @@ import { createMessagePortEventTarget } from "@alkdev/pubsub/event-target-messag
 import type { Harness } from "@alkdev/pubsub/testing";
 import { MessageChannel } from "node:worker_threads";
 import { WebSocketServer } from "ws";
+import type { WebSocket } from "ws";
 import type { AddressInfo } from "node:net";
 import { once } from "node:events";
 import { Opened, runConformance } from "../../pubsub/test/fixtures/conformance.ts";
@@ -91,7 +92,7 @@ runConformance("through a hub", (): Harness => {
       });
       opened.add(() => target.close());
       const inbox = new Inbox();
-      const [socket] = (await once(server, "connection")) as [import("ws").WebSocket];
+      const [socket] = (await once(server, "connection")) as [WebSocket];
       socket.on("message", (data: Buffer) => inbox.push(JSON.parse(data.toString()) as EventEnvelope));
       return {
         near: createPubSub({ eventTarget: target, onError }),
@@ -111,7 +112,7 @@ runConformance("a hub's own place, and a link over a port", (): Harness => {
     supports: { ...SUPPORTS, lossDetection: "full", echo: false, maxPayload: undefined },
     // What the hub's own place publishes is neither encoded nor cloned for itself, and the core there does the matching.
     features: new Set(["target", "more"]),
-    async open({ target: _, onError = ignore, more = 0 } = {}) {
+    async open({ onError = ignore, more = 0 } = {}) {
       const hub = createHub({ onError });
       opened.add(() => hub.close());
       const link = (): ReturnType<typeof createPubSub> => {

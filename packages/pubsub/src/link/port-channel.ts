@@ -13,8 +13,8 @@ export interface WebPort {
 /** A `Worker`, `parentPort` or `MessagePort` of `node:worker_threads`: the part of it that is used. */
 export interface NodePort {
   postMessage(message: unknown): void;
-  on(event: string, listener: (...args: never[]) => void): unknown;
-  off(event: string, listener: (...args: never[]) => void): unknown;
+  on(event: string, listener: (value: unknown) => void): unknown;
+  off(event: string, listener: (value: unknown) => void): unknown;
 }
 
 /** The events of either kind of port: `message` and `messageerror`, and what says that the other side is gone. */
@@ -39,16 +39,16 @@ export function portChannel(port: NodePort | WebPort): Channel {
       typeof cause === "number" ? new Error(`the worker exited with code ${cause}`) : new Error("the port was closed"),
     );
   };
-  const listeners: [string, (event: never) => void][] = [
+  const listeners: [string, (value: unknown) => void][] = [
     ["message", message],
     ["messageerror", broken],
-    ...ENDINGS.map((ending): [string, (event: never) => void] => [ending, over]),
+    ...ENDINGS.map((ending): [string, (value: unknown) => void] => [ending, over]),
   ];
   const close = (): void => {
     receiver = undefined;
     for (const [type, listener] of listeners)
       if (isNode) port.off(type, listener);
-      else port.removeEventListener(type, listener as (event: MessageEvent) => void);
+      else port.removeEventListener(type, listener);
   };
   return {
     encoding: "clone",
@@ -58,7 +58,7 @@ export function portChannel(port: NodePort | WebPort): Channel {
       receiver = opened;
       for (const [type, listener] of listeners)
         if (isNode) port.on(type, listener);
-        else port.addEventListener(type, listener as (event: MessageEvent) => void);
+        else port.addEventListener(type, listener);
       if (!isNode) port.start?.();
     },
     send: (frame) => port.postMessage(frame),
