@@ -130,3 +130,13 @@ export function report(error: unknown, onError: ((error: unknown) => void) | und
     reportUncaught(thrown);
   }
 }
+
+/** An error of a client library as one of ours; one that is already stays as it is. */
+export function ours(code: "NOT_READY" | "REFUSED", what: string, error: unknown): PubSubError {
+  return error instanceof PubSubError ? error : new PubSubError(code, `${what}: ${describe(error)}.`, { cause: error });
+}
+
+/** What went wrong, in the words of whoever said so. */
+export function describe(cause: unknown): string {
+  return cause instanceof Error ? cause.message : String(cause);
+}

@@ -1,5 +1,5 @@
 import type { EventEnvelope } from "./envelope.ts";
-import { PubSubError } from "./errors.ts";
+import { ours, PubSubError } from "./errors.ts";
 import { Ring } from "./ring.ts";
 import { deadline } from "./timers.ts";
 
@@ -85,7 +85,7 @@ export class Outbound {
         else this.#resolve(entry);
       },
       (error: unknown) => {
-        this.#reject(entry, error);
+        this.#reject(entry, ours("REFUSED", "The event was not published", error));
         if (loop) this.#advance();
       },
     );

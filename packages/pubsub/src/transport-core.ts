@@ -2,7 +2,7 @@ import { DONE } from "./core.ts";
 import type { Core, Sink } from "./core.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import type { EventEnvelope } from "./envelope.ts";
-import { formatTopic, PubSubError, report } from "./errors.ts";
+import { describe, formatTopic, ours, PubSubError, report } from "./errors.ts";
 import { Outbound } from "./outbound.ts";
 import { filterKey, isPattern, matchesFilter } from "./topic.ts";
 import { deadline, quietDeadline, randomId } from "./timers.ts";
@@ -180,7 +180,7 @@ export class TransportCore implements Core, Receiver {
     try {
       accepted = this.#transport.publish(echo ? withOrigin(envelope, this.id) : envelope);
     } catch (error) {
-      return Promise.reject(error);
+      return Promise.reject(ours("REFUSED", "The event was not published", error));
     }
     if (accepted === undefined && this.#outbound.empty) {
       if (!echo) this.#dispatcher.dispatch(envelope, true);
@@ -306,7 +306,7 @@ export class TransportCore implements Core, Receiver {
         );
         if (epoch !== this.#epoch) state.phase = "idle";
         else if (problem === undefined) this.#becomeLive(state);
-        else this.#refuse(state, problem.error);
+        else this.#refuse(state, ours("REFUSED", "The subscription was refused", problem.error));
       } else {
         state.phase = "unsubscribing";
         const problem = await this.#ask(
@@ -418,7 +418,7 @@ export class TransportCore implements Core, Receiver {
     );
     if (this.#over !== undefined) throw this.#over;
     if (problem !== undefined) {
-      const { error } = problem;
+      const error = ours("NOT_READY", "The connection could not be opened", problem.error);
       abort.abort(error);
       this.#opening = undefined;
       this.#setStatus("idle", error);
@@ -517,6 +517,14 @@ export class TransportCore implements Core, Receiver {
     if (this.#over !== undefined || !this.#linkUp) return;
     this.#linkDown();
     if (this.#status !== "interrupted") this.#interruptedAt = Date.now();
+    if (this.#transport.holds !== true)
+      this.#outbound.rejectAll(
+        new PubSubError(
+          "INTERRUPTED",
+          "The connection was interrupted before the far end acknowledged; the event may have been delivered.",
+          { cause },
+        ),
+      );
     this.#setStatus("interrupted", cause);
   }
 
@@ -612,10 +620,6 @@ function topicOf(envelope: EventEnvelope): string {
 function withOrigin(envelope: EventEnvelope, origin: string): EventEnvelope {
   // One that is passed on keeps the mark of whoever published it first.
   return envelope.meta?.origin === undefined ? { ...envelope, meta: { ...envelope.meta, origin } } : envelope;
-}
-
-function describe(cause: unknown): string {
-  return cause instanceof Error ? cause.message : String(cause);
 }
 
 function ignore(): void {}

@@ -99,9 +99,9 @@ export interface Receiver {
    */
   deliver(envelope: EventEnvelope, filter?: Filter): void;
   /**
-   * The connection is gone and the transport is trying to get it back. Every publish that was not acknowledged must
-   * reject with `INTERRUPTED`, every pending `subscribe` may reject with anything or stay pending: the core asks again.
-   * Called again while interrupted, it changes nothing.
+   * The connection is gone and the transport is trying to get it back. The core rejects every publish that was not
+   * acknowledged with `INTERRUPTED` (unless the transport `holds`), and asks again for every pending `subscribe`, whatever
+   * becomes of their promises. Called again while interrupted, it changes nothing.
    */
   interrupted(cause: unknown): void;
   /**
@@ -126,8 +126,10 @@ export interface Receiver {
  *
  * The core calls `open` before anything else and not again while it is open; every other method only between a
  * successful `open` and `close`, and, `close` apart, never while interrupted. For one filter, `subscribe` and
- * `unsubscribe` alternate and never overlap, except that after a cut which left one unanswered the same may be asked
- * again: both must bear that. A method may return nothing for «done at once»; a throw counts as a rejection.
+ * `unsubscribe` alternate and do not overlap, except that after a cut which left one unanswered the same may be asked
+ * again, and that an `unsubscribe` follows a `subscribe` which was not answered in time: both must bear that. Filters are
+ * told apart by identity: equal ones may follow one another, and different ones may need the same channel of a broker,
+ * which the transport then counts. An error that is no `PubSubError` becomes one, as its cause. A method may return nothing for «done at once»; a throw counts as a rejection.
  */
 export interface Transport {
   /** Read often; it may become more precise once open (links learn from the far end whether it echoes). */

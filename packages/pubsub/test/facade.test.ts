@@ -412,7 +412,7 @@ describe("the subscription of a topic", () => {
     const refused = new Error("no");
     transport.subscribing.reject(refused);
     await settled();
-    expect(errors).toEqual([refused]);
+    expect(errors).toMatchObject([{ code: "REFUSED", cause: refused }]);
     transport.subscribing = undefined;
     target.addEventListener("a", listener);
     await settled();
