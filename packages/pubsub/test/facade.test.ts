@@ -117,10 +117,11 @@ describe("dispatchEvent", () => {
     transport.publish = () => Promise.reject(refused);
     expect(target.dispatchEvent(event("a"))).toBe(true);
     await settled();
-    expect(errors).toEqual([refused]);
+    const told = [{ code: "REFUSED", cause: refused }];
+    expect(errors).toMatchObject(told);
     const silent = setUp();
     silent.transport.publish = () => Promise.reject(refused);
-    expect(await uncaughtDuring(() => silent.target.dispatchEvent(event("a")))).toEqual([refused]);
+    expect(await uncaughtDuring(() => silent.target.dispatchEvent(event("a")))).toMatchObject(told);
   });
 
   test("after close tells onError", async () => {
