@@ -2,7 +2,7 @@
  * @module Typed events, published once, reach every subscriber through any transport, and a loss is never silent.
  */
 export { createPubSub } from "./pubsub.ts";
-export type { Listener, ListenOptions, PubSub, PubSubOptions, SubscribeOptions } from "./pubsub.ts";
+export type { Listener, ListenOptions, PubSub, PubSubOptions, SubscribeOptions } from "./api.ts";
 export type { PendingSubscription, Subscription } from "./subscription.ts";
 export type { BufferOptions, OnGap } from "./queue.ts";
 export type { EnvelopeMeta, EventEnvelope, PubSubEventMap, TypedEvent, TypedEventTarget } from "./envelope.ts";

@@ -1,141 +1,21 @@
 import { checkSignal, onAbort } from "./abort.ts";
+import type { Listener, ListenOptions, PubSub, PubSubOptions, SubscribeOptions } from "./api.ts";
 import { CheckedCore } from "./checked-core.ts";
 import { coreOf, DONE } from "./core.ts";
 import type { Core, Sink } from "./core.ts";
-import type { EventEnvelope, PubSubEventMap, TypedEventTarget } from "./envelope.ts";
+import type { PubSubEventMap } from "./envelope.ts";
 import { excerpt, PubSubError, report, undefinedPayload } from "./errors.ts";
+import { ListenerSink } from "./listener.ts";
+import type { ListenerOwner } from "./listener.ts";
 import { LocalCore, PlainCore } from "./local-core.ts";
-import { checkBuffer, gapError, Queue } from "./queue.ts";
-import type { BufferOptions, OnGap, QueueSettings } from "./queue.ts";
+import { checkGap, checkListening, checkTarget, checkTimeout } from "./options.ts";
+import { checkBuffer, Queue } from "./queue.ts";
+import type { QueueSettings } from "./queue.ts";
 import type { SchemaInputs, SchemaOutputs, Schemas } from "./schema.ts";
 import { forget, subscriptionOf } from "./subscription.ts";
 import type { PendingSubscription, Subscription } from "./subscription.ts";
 import { checkFilter, checkId, checkType } from "./topic.ts";
-import type { Gap, Status, Supports } from "./transport.ts";
-import type { EnvelopeFor, EventTypes, ValidPattern } from "./types.ts";
-
-/** Options of `createPubSub`. */
-export interface PubSubOptions {
-  /**
-   * Where the events go: an event target of this library, or any `EventTarget`. Default: in process. Closing the
-   * PubSub does not close the target, which several may share.
-   */
-  readonly eventTarget?: TypedEventTarget | EventTarget;
-  /**
-   * Told of every error that no call throws: a listener that threw, a failed `subscribe` (its promise still rejects, but
-   * is marked handled), a loss that `on` met without `onGap`. Without it they are reported as uncaught.
-   */
-  readonly onError?: (error: unknown) => void;
-  /** The `onGap` of every subscription that has none of its own. */
-  readonly onGap?: OnGap;
-  /** Aborting ends everything at once: buffers are discarded. */
-  readonly signal?: AbortSignal;
-  /** The buffer of every subscription that has none of its own. Default: 16,384 events, overflow `'error'`. */
-  readonly buffer?: BufferOptions;
-  /**
-   * Schemas by event type (zod, valibot, arktype: any that follow Standard Schema), synchronous. `publish` checks and
-   * sends the input; on receipt it is checked again and subscribers get the output, in process once. A payload that does
-   * not fit rejects, or is reported to `onError`, as a `PayloadError` with its path, and reaches no subscriber.
-   */
-  readonly schemas?: Schemas;
-  /**
-   * Numbers the events of each topic in `meta.seq`, so that subscribers which have it too find loss, repetition and
-   * reordering end to end on any transport: a gap (`sequence`) stands where events are missing, repeated and late ones are
-   * dropped. The loss of the last event of a topic shows with the next one. Default false.
-   */
-  readonly sequence?: boolean;
-  /** Milliseconds that `close()` waits for publishes in flight. Default 5,000. */
-  readonly closeTimeout?: number;
-}
-
-/** Options of `on`. */
-export interface ListenOptions {
-  /** Aborting stops; before the subscription is live, the promise rejects with the signal's reason. */
-  readonly signal?: AbortSignal;
-  /** Called at each loss. Without it (here or on the PubSub), `on` goes on and reports to `onError`; iterators throw. */
-  readonly onGap?: OnGap;
-  /** Subscribers of the same group share the events. `UNSUPPORTED` where the target has no groups. */
-  readonly group?: string;
-  /** Whether to receive what this event target itself published. Default true. */
-  readonly own?: boolean;
-}
-
-/** Options of `subscribe`. */
-export interface SubscribeOptions extends ListenOptions {
-  /** Default: that of the PubSub. */
-  readonly buffer?: BufferOptions;
-}
-
-/**
- * A listener of `on`. What it throws, or rejects with, goes to `onError` and stops no other listener; what it returns is
- * not used.
- */
-export type Listener<T extends EventEnvelope = EventEnvelope> = (envelope: T) => unknown;
-
-/**
- * Typed publish and subscribe over one event target.
- *
- * After `await subscribe()`, every event that is published afterwards, and whose `publish` resolves, is delivered, or its
- * loss is reported to that subscription, as far as the target's manifest says.
- */
-export interface PubSub<TMap extends object = PubSubEventMap, TInput extends object = TMap> extends AsyncDisposable {
-  /** What the event target can promise. */
-  readonly supports: Supports;
-  /** Where the event target stands; `closed` once this PubSub is. */
-  readonly status: Status;
-  /** Calls back on every change of status; returns a function that stops it. */
-  onStatus(listener: (status: Status, cause: unknown) => void): () => void;
-  /**
-   * Publishes one event. Resolves when it was accepted, as the target's `supports.publishAck` says. Do not change the
-   * payload afterwards.
-   *
-   * @throws InvalidTopicError, PayloadError, PubSubError (`CLOSED`, `NOT_READY`, `INTERRUPTED`, `DISCONNECTED`,
-   * `TIMEOUT`, `OVERFLOW`, `REFUSED`), all as rejections.
-   * @example
-   * await pubsub.publish("session.status", "proj_123", { status: "busy" });
-   */
-  publish<K extends EventTypes<TInput>>(type: K, id: string, payload: TInput[K]): Promise<void>;
-  /**
-   * Listens from this moment on; resolves with the live subscription. Without an id: to every id.
-   *
-   * @throws InvalidTopicError, PubSubError (`CLOSED`, `UNSUPPORTED`, `NOT_READY`, `TIMEOUT`, `REFUSED`,
-   * `DISCONNECTED`), the signal's reason; all as rejections, or from the first `next()` when iterated directly.
-   * @example
-   * for await (const { id, payload } of pubsub.subscribe("session.*")) console.log(id, payload);
-   */
-  subscribe<P extends EventTypes<TMap> | (string & {})>(
-    type: ValidPattern<TMap, P>,
-    options?: SubscribeOptions,
-  ): PendingSubscription<EnvelopeFor<TMap, P>>;
-  subscribe<P extends EventTypes<TMap> | (string & {})>(
-    type: ValidPattern<TMap, P>,
-    id: string | undefined,
-    options?: SubscribeOptions,
-  ): PendingSubscription<EnvelopeFor<TMap, P>>;
-  /**
-   * Calls the listener for each event, until the returned function is called. Resolves when live. Errors as `subscribe`.
-   *
-   * @example
-   * const stop = await pubsub.on("session.*", ({ type, id }) => console.log(type, id));
-   * stop();
-   */
-  on<P extends EventTypes<TMap> | (string & {})>(
-    type: ValidPattern<TMap, P>,
-    listener: Listener<EnvelopeFor<TMap, P>>,
-    options?: ListenOptions,
-  ): Promise<() => void>;
-  on<P extends EventTypes<TMap> | (string & {})>(
-    type: ValidPattern<TMap, P>,
-    id: string | undefined,
-    listener: Listener<EnvelopeFor<TMap, P>>,
-    options?: ListenOptions,
-  ): Promise<() => void>;
-  /**
-   * New publishes reject with `CLOSED`, those in flight settle within `closeTimeout`, iterators drain and are done.
-   * Idempotent. The event target stays open.
-   */
-  close(): Promise<void>;
-}
+import type { Status, Supports } from "./transport.ts";
 
 /**
  * Makes a PubSub, in process or over an event target.
@@ -155,91 +35,8 @@ export function createPubSub(options: PubSubOptions = {}): unknown {
   return new PubSubOverCore(options);
 }
 
-/** What few listeners have; the others share one that is empty. */
-interface ListenerExtras extends ListenOptions {
-  ignoreSignal?: () => void;
-}
-
-const NO_EXTRAS: ListenerExtras = {};
-
-/** A listener as the core sees it. There may be very many, so it is small, and first comes what a dispatch looks at. */
-class ListenerSink implements Sink {
-  active = false;
-  readonly own: boolean;
-  readonly #listener: Listener;
-  order = 0;
-  readonly type: string;
-  readonly id: string | undefined;
-  readonly owner: PubSubOverCore;
-  readonly #extras: ListenerExtras;
-
-  constructor(
-    type: string,
-    id: string | undefined,
-    listener: Listener,
-    options: ListenOptions | undefined,
-    owner: PubSubOverCore,
-  ) {
-    this.own = options?.own ?? true;
-    this.#listener = listener;
-    this.type = type;
-    this.id = id;
-    this.owner = owner;
-    this.#extras = options === undefined ? NO_EXTRAS : { ...options };
-  }
-
-  get group(): string | undefined {
-    return this.#extras.group;
-  }
-
-  deliver(envelope: EventEnvelope): void {
-    try {
-      const result = this.#listener(envelope) as Promise<void> | undefined;
-      if (typeof result?.then === "function") result.then(undefined, (error: unknown) => this.#report(error));
-    } catch (error) {
-      this.#report(error);
-    }
-  }
-
-  gap(gap: Gap): void {
-    const onGap = this.#extras.onGap ?? this.owner.options.onGap;
-    if (onGap === "ignore") return;
-    if (onGap === undefined) return this.#report(gapError(gap));
-    try {
-      onGap(gap);
-    } catch (error) {
-      this.#report(error);
-    }
-  }
-
-  fail(error: unknown): void {
-    this.stop();
-    this.#report(error);
-  }
-
-  end(): void {
-    this.stop();
-  }
-
-  /** Stops when the signal says so. */
-  obey(signal: AbortSignal): void {
-    this.#extras.ignoreSignal = onAbort(signal, () => this.stop());
-  }
-
-  stop(): void {
-    const { signal, ignoreSignal } = this.#extras;
-    this.owner.core.unsubscribe(this);
-    ignoreSignal?.();
-    this.owner.waitsNoMore(this, signal);
-  }
-
-  #report(error: unknown): void {
-    report(error, this.owner.options.onError);
-  }
-}
-
 /** The one implementation; generic typing is the interface's. */
-class PubSubOverCore {
+class PubSubOverCore implements ListenerOwner {
   readonly core: Core;
   readonly options: PubSubOptions;
   readonly #settings: QueueSettings;
@@ -489,33 +286,4 @@ function ignore(): void {}
 
 function closed(what: string): PubSubError {
   return new PubSubError("CLOSED", `Cannot ${what}: this PubSub was closed. Make a new one with createPubSub().`);
-}
-
-function checkGap(onGap: OnGap | undefined): OnGap | undefined {
-  if (onGap === undefined || onGap === "ignore" || typeof onGap === "function") return onGap;
-  throw new PubSubError("INVALID_OPTION", `onGap must be a function or 'ignore', not ${excerpt(onGap)}.`);
-}
-
-function checkListening({ signal, onGap, group, own }: ListenOptions): void {
-  checkSignal(signal);
-  checkGap(onGap);
-  if (group !== undefined && (typeof group !== "string" || group === ""))
-    throw new PubSubError("INVALID_OPTION", `group must be a string that is not empty, not ${excerpt(group)}.`);
-  if (own !== undefined && typeof own !== "boolean")
-    throw new PubSubError("INVALID_OPTION", `own must be true or false, not ${excerpt(own)}.`);
-}
-
-function checkTimeout(name: string, value: number | undefined): void {
-  if (value !== undefined && (typeof value !== "number" || !(value >= 0)))
-    throw new PubSubError("INVALID_OPTION", `${name} must be a number of milliseconds, not ${excerpt(value)}.`);
-}
-
-function checkTarget(target: unknown): EventTarget {
-  const candidate = target as Partial<EventTarget> | null;
-  if (typeof candidate?.addEventListener === "function" && typeof candidate.dispatchEvent === "function")
-    return target as EventTarget;
-  throw new PubSubError(
-    "INVALID_OPTION",
-    "eventTarget must be an EventTarget, or what one of the create…EventTarget functions returned.",
-  );
 }

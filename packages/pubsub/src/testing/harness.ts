@@ -5,7 +5,7 @@
 import type { EventEnvelope } from "../envelope.ts";
 import type { AlkEventTarget, EventTargetOptions } from "../event-target.ts";
 import type { LinkOptions } from "../link/link.ts";
-import type { PubSub } from "../pubsub.ts";
+import type { PubSub } from "../api.ts";
 import type { Supports } from "../transport.ts";
 
 /**

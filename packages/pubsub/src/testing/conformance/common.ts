@@ -1,5 +1,5 @@
 // What several tests of the suite need.
-import type { PubSub } from "../../pubsub.ts";
+import type { PubSub } from "../../api.ts";
 import type { Subscription } from "../../subscription.ts";
 import { KNOWN } from "../assert.ts";
 import type { End, Harness } from "../harness.ts";

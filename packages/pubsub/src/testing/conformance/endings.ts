@@ -1,6 +1,6 @@
 import { assert, equal, isError, rejects, take, until } from "../assert.ts";
 import type { PubSubErrorCode } from "../../errors.ts";
-import type { PubSub } from "../../pubsub.ts";
+import type { PubSub } from "../../api.ts";
 import type { AlkEventTarget } from "../../event-target.ts";
 import type { Conformance } from "../harness.ts";
 import { known, sequence } from "./common.ts";

@@ -1,0 +1,35 @@
+import { checkSignal } from "./abort.ts";
+import type { ListenOptions } from "./api.ts";
+import { excerpt, PubSubError } from "./errors.ts";
+import type { OnGap } from "./queue.ts";
+
+// What is wrong with an option is said when it is given, by name.
+
+export function checkGap(onGap: OnGap | undefined): OnGap | undefined {
+  if (onGap === undefined || onGap === "ignore" || typeof onGap === "function") return onGap;
+  throw new PubSubError("INVALID_OPTION", `onGap must be a function or 'ignore', not ${excerpt(onGap)}.`);
+}
+
+export function checkListening({ signal, onGap, group, own }: ListenOptions): void {
+  checkSignal(signal);
+  checkGap(onGap);
+  if (group !== undefined && (typeof group !== "string" || group === ""))
+    throw new PubSubError("INVALID_OPTION", `group must be a string that is not empty, not ${excerpt(group)}.`);
+  if (own !== undefined && typeof own !== "boolean")
+    throw new PubSubError("INVALID_OPTION", `own must be true or false, not ${excerpt(own)}.`);
+}
+
+export function checkTimeout(name: string, value: number | undefined): void {
+  if (value !== undefined && (typeof value !== "number" || !(value >= 0)))
+    throw new PubSubError("INVALID_OPTION", `${name} must be a number of milliseconds, not ${excerpt(value)}.`);
+}
+
+export function checkTarget(target: unknown): EventTarget {
+  const candidate = target as Partial<EventTarget> | null;
+  if (typeof candidate?.addEventListener === "function" && typeof candidate.dispatchEvent === "function")
+    return target as EventTarget;
+  throw new PubSubError(
+    "INVALID_OPTION",
+    "eventTarget must be an EventTarget, or what one of the create…EventTarget functions returned.",
+  );
+}
