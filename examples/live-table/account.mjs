@@ -21,7 +21,7 @@ import { minus, size } from "./ranges.mjs";
  */
 
 /** @type {Figures} */
-export const NOTHING = {
+const NOTHING = {
   published: 0,
   delivered: 0,
   lost: 0,

@@ -112,7 +112,7 @@ export function formatTopic(type: string, id: string | undefined): string {
  * Hands an error that nobody asked for to the host, the way `EventTarget` does for a listener that throws: as an
  * uncaught error, after the current task, so that it stops no other listener.
  */
-export function reportUncaught(error: unknown): void {
+function reportUncaught(error: unknown): void {
   const host = globalThis as { reportError?: (error: unknown) => void };
   if (typeof host.reportError === "function") host.reportError(error);
   else

@@ -8,7 +8,7 @@ import type { HubEventTargetOptions } from "../client.ts";
 import { CliError, UsageError } from "./arguments.ts";
 import { complain, reasonOf, rootOf, say } from "./terminal.ts";
 
-export const DEFAULT_URL = "ws://localhost:8080";
+const DEFAULT_URL = "ws://localhost:8080";
 
 /** How long a hub has to answer, in milliseconds. */
 const ANSWER_WITHIN = 5000;

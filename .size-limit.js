@@ -1,0 +1,42 @@
+// What an application pays, minified and compressed, for what it imports. The limits are what was measured, and a little:
+// who goes over one says why in the commit that raises it. The targets are where this is to go; `node bench/size.mjs`
+// shows each part beside the others, every operator too.
+
+const pubsub = (file) => `packages/pubsub/dist/${file}.js`;
+const IN_PROCESS = { [pubsub("index")]: "{ createPubSub }" };
+
+/** Sizes are of an ES module, compressed with gzip. */
+const entry = (name, imports, limit, more) => ({ name, import: imports, limit, gzip: true, ...more });
+
+export default [
+  // Target: 4 kB.
+  entry("@alkdev/pubsub: createPubSub, in process", IN_PROCESS, "9.2 kB"),
+  entry("@alkdev/pubsub: everything", { [pubsub("index")]: "*" }, "15 kB"),
+  // Target: 0.6 kB an operator.
+  entry(
+    "@alkdev/pubsub/operators: pipe, filter, map",
+    { [pubsub("operators/index")]: "{ pipe, filter, map }" },
+    "2 kB",
+  ),
+  entry("@alkdev/pubsub/operators: everything", { [pubsub("operators/index")]: "*" }, "6 kB"),
+  entry("@alkdev/pubsub/transport: defineEventTarget", { [pubsub("transport")]: "{ defineEventTarget }" }, "9 kB"),
+  entry("@alkdev/pubsub/transport: everything", { [pubsub("transport")]: "*" }, "16 kB"),
+  entry("@alkdev/pubsub/testing", { [pubsub("testing/index")]: "*" }, "30 kB"),
+  // Target: 3 kB beside createPubSub.
+  ...[
+    ["message-port", "createMessagePortEventTarget", "20 kB"],
+    ["websocket", "createWebSocketEventTarget", "20 kB"],
+    ["worker", "createWorkerEventTarget", "20 kB"],
+  ].map(([file, create, limit]) =>
+    entry(
+      `@alkdev/pubsub/event-target-${file}: ${create}, with createPubSub`,
+      { ...IN_PROCESS, [pubsub(`event-targets/${file}`)]: `{ ${create} }` },
+      limit,
+    ),
+  ),
+  // For Node, where size is of little account; `ws` is not counted.
+  entry("@alkdev/hub: everything", { "packages/hub/dist/index.js": "*" }, "30 kB", {
+    ignore: ["ws"],
+    modifyEsbuildConfig: (config) => ({ ...config, platform: "node" }),
+  }),
+];
