@@ -83,6 +83,42 @@ function fusedByHand(source) {
   };
 }
 
+/** Stages as a list that one iterator walks for each item: what fusing can be where stages are not known beforehand. */
+function fusedStages(source) {
+  const DROPPED = Symbol("dropped");
+  let left = TAKE;
+  let items = [];
+  const stages = [
+    (event) => (wanted(event) ? event : DROPPED),
+    project,
+    (item) => (left-- > 0 ? item : DROPPED),
+    (item) => {
+      items.push(item);
+      if (items.length < BATCH) return DROPPED;
+      const full = items;
+      items = [];
+      return full;
+    },
+  ];
+  return {
+    async next() {
+      while (left > 0) {
+        const { value, done } = await source.next();
+        if (done) break;
+        let item = value;
+        for (let i = 0; i < stages.length && item !== DROPPED; i++) item = stages[i](item);
+        if (item !== DROPPED) return { value: item, done: false };
+      }
+      const rest = items;
+      items = [];
+      return rest.length > 0 ? { value: rest, done: false } : { value: undefined, done: true };
+    },
+    [Symbol.asyncIterator]() {
+      return this;
+    },
+  };
+}
+
 /** The same over an array: no promise but that of the batch. */
 function fusedOverBuffer() {
   let at = 0;
@@ -143,6 +179,10 @@ const contestants = {
     label: "limit: one hand-written loop with await next()",
     make: () => ({ source: plainSource, run: fusedByHand }),
   },
+  limitStages: {
+    label: "limit: one loop over a list of stages, with await next()",
+    make: () => ({ source: plainSource, run: fusedStages }),
+  },
   limitBuffer: {
     label: "limit: one hand-written loop over an array",
     make: () => ({ source: () => undefined, run: fusedOverBuffer }),
@@ -152,8 +192,8 @@ const contestants = {
 const scenarios = {
   plain: {
     title: "from an async iterator",
-    contestants: ["ours", "yoga", "it", "ix", "limit"],
-    targets: { yoga: 30, it: 3, limit: 0.7 },
+    contestants: ["ours", "yoga", "it", "ix", "limitStages", "limit"],
+    targets: { yoga: 30, it: 3, limitStages: 0.7 },
   },
   subscription: {
     title: "from a subscription that has buffered (peers: from an async iterator)",
