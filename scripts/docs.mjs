@@ -4,6 +4,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { MessageChannel } from "node:worker_threads";
 import { createPubSub } from "@alkdev/pubsub";
+import { createMessagePortEventTarget } from "@alkdev/pubsub/event-target-message-port";
 import { createMainThreadEventTarget, createWorkerEventTarget } from "@alkdev/pubsub/event-target-worker";
 import { createWebSocketEventTarget } from "@alkdev/pubsub/event-target-websocket";
 import { createHubEventTarget, createHubServer } from "@alkdev/hub";
@@ -32,6 +33,13 @@ async function* targets() {
   yield { name: "worker", call: "createWorkerEventTarget(worker)", supports: (await ready(worker)).supports };
   await Promise.all([worker.close(), parent.close()]);
   port1.close();
+
+  const ports = new MessageChannel();
+  const one = createMessagePortEventTarget(ports.port1);
+  const other = createMessagePortEventTarget(ports.port2);
+  yield { name: "MessagePort", call: "createMessagePortEventTarget(port)", supports: (await ready(one)).supports };
+  await Promise.all([one.close(), other.close()]);
+  ports.port1.close();
 
   const server = await createHubServer({ port: 0 });
   const socket = createWebSocketEventTarget(new WebSocket(server.url));
