@@ -56,6 +56,7 @@ export class Backplane {
   readonly #route: (envelope: EventEnvelope) => void;
   readonly #interests = new Map<string, Interest>();
   #last: EventEnvelope | undefined;
+  #lastOrder = 0;
 
   /** @param route gives an event to every link that wants it */
   constructor(target: AlkEventTarget, route: (envelope: EventEnvelope) => void) {
@@ -110,8 +111,11 @@ export class Backplane {
       return;
     }
     // Where overlapping filters are delivered once, the core shows the same envelope to each of ours, one after the other.
-    if (envelope === this.#last) return;
+    // From the first one on: an envelope that is published again, the same object, is another event.
+    const again = envelope === this.#last && interest.order > this.#lastOrder;
     this.#last = envelope;
+    this.#lastOrder = interest.order;
+    if (again) return;
     this.#route(envelope);
   }
 

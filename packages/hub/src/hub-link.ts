@@ -60,6 +60,8 @@ export class Link implements HubLink, SessionOwner {
   readonly #rate: Rate;
   #grant: Grant;
   #patterns = 0;
+  /** Why subscriptions were taken away; the word of it may have got lost with a channel. */
+  readonly #revoked = new Map<number, PubSubError>();
   #lastEvent = 0;
   #received = 0;
   #sent = 0;
@@ -125,9 +127,14 @@ export class Link implements HubLink, SessionOwner {
   }
 
   /** Takes a subscription away: the far end's subscribers get the error. */
-  revoke(ref: number, { code, message }: PubSubError): void {
+  revoke(ref: number, error: PubSubError): void {
     this.unsubscribe(ref);
-    this.session.revoke(ref, code, message);
+    this.#revoked.set(ref, error);
+    for (const oldest of this.#revoked.keys()) {
+      if (this.#revoked.size <= MAX_REVOKED) break;
+      this.#revoked.delete(oldest);
+    }
+    this.session.revoke(ref, error.code, error.message);
   }
 
   status(): HubLinkStatus {
@@ -159,15 +166,25 @@ export class Link implements HubLink, SessionOwner {
       if (!covers(this.#grant.subscribe, filter)) this.revoke(ref, notGranted("subscribe to", filter));
   }
 
-  detached(): void {
-    this.#hub.keepDetached(this);
+  detached(_: unknown, replaced: boolean): void {
+    if (!replaced) this.#hub.keepDetached(this);
   }
 
   keep(refs: ReadonlySet<number>): void {
     for (const ref of this.#filters.keys()) if (!refs.has(ref)) this.unsubscribe(ref);
+    for (const ref of refs) {
+      if (this.#filters.has(ref)) continue;
+      const { code, message } = this.#revoked.get(ref) ?? gone();
+      this.session.revoke(ref, code, message);
+    }
+    this.#revoked.clear();
   }
 
   restarted(): void {
+    this.#dropFilters();
+  }
+
+  began(): void {
     this.#dropFilters();
   }
 
@@ -222,7 +239,7 @@ export class Link implements HubLink, SessionOwner {
 
   error(error: unknown): void {
     if (error instanceof PubSubError && error.code === "MALFORMED") this.#hub.malformed++;
-    this.#hub.onError?.(error, this);
+    this.#hub.report(error, this);
   }
 
   over(cause: PubSubError): void {
@@ -237,11 +254,15 @@ export class Link implements HubLink, SessionOwner {
     const filter = new LinkFilter(wanted, this, ref);
     if (isPattern(filter.type)) this.#patterns++;
     this.#filters.set(ref, filter);
-    const live = this.#hub.addFilter(filter);
-    return live?.catch((error: unknown) => {
+    const undo = (error: unknown): never => {
       if (this.#filters.get(ref) === filter) this.unsubscribe(ref);
       throw error;
-    });
+    };
+    try {
+      return this.#hub.addFilter(filter)?.catch(undo);
+    } catch (error) {
+      return undo(error);
+    }
   }
 
   #dropFilters(): void {
@@ -254,6 +275,13 @@ export class Link implements HubLink, SessionOwner {
       `A link may send ${this.#hub.limits.rate} events a second; send less, or raise limits.rate.`,
     );
   }
+}
+
+/** Reasons that are remembered; refs are never used twice. */
+const MAX_REVOKED = 1024;
+
+function gone(): PubSubError {
+  return new PubSubError("REFUSED", "The subscription was taken away while the connection was interrupted.");
 }
 
 function notGranted(what: string, { type, id }: Filter): PubSubError {

@@ -134,6 +134,24 @@ export function createHub(options: HubOptions = {}): Hub {
   return new LinkHub(options);
 }
 
+/** An `onError` that may throw or reject: what listens to errors must not end the process. */
+export function safely(onError: HubOptions["onError"]): (error: unknown, link: HubLink | undefined) => void {
+  const call = async (error: unknown, link: HubLink | undefined): Promise<void> => {
+    try {
+      const result: unknown = onError?.(error, link);
+      await result;
+    } catch (thrown) {
+      warn(thrown);
+    }
+  };
+  return (error, link) => void call(error, link);
+}
+
+function warn(thrown: unknown): void {
+  const { process } = globalThis as { process?: { emitWarning?: (message: string) => void } };
+  process?.emitWarning?.(`onError of the hub threw: ${String(thrown)}`);
+}
+
 /** Bytes of one frame that a hub takes; undefined where it is none of `createHub`. */
 export function frameLimit(hub: Hub): number | undefined {
   return hub instanceof LinkHub ? hub.limits.frame : undefined;
@@ -192,7 +210,7 @@ class GroupFilter implements Entry, Interested {
 export class LinkHub implements Hub {
   readonly eventTarget: AlkEventTarget;
   readonly limits: Required<Omit<HubLimits, "heartbeat">> & Pick<HubLimits, "heartbeat">;
-  readonly onError: HubOptions["onError"];
+  readonly report: (error: unknown, link: HubLink | undefined) => void;
   readonly #options: HubOptions;
   readonly #filters = new Matcher<LinkFilter | GroupFilter>();
   readonly #groups = new Map<string, GroupFilter>();
@@ -215,7 +233,7 @@ export class LinkHub implements Hub {
 
   constructor(options: HubOptions) {
     this.#options = options;
-    this.onError = options.onError;
+    this.report = safely(options.onError);
     this.limits = {
       links: 10_000,
       subscriptions: 4096,
@@ -269,13 +287,14 @@ export class LinkHub implements Hub {
     };
     return defineEventTarget(own, {
       eager: true,
-      ...(this.onError !== undefined && { onError: (error) => this.onError?.(error, undefined) }),
+      ...(this.#options.onError !== undefined && { onError: (error) => this.report(error, undefined) }),
     });
   }
 
   connect(channel: Channel, identity?: string, options: ConnectOptions = {}): HubLink {
     if (this.#closing !== undefined) throw new PubSubError("CLOSED", "This hub was closed. Make a new one.");
-    if (this.#links.size >= this.limits.links)
+    // Those without a channel have a limit of their own; and one that comes back must not find its own place taken.
+    if (this.#links.size - this.#detached.size >= this.limits.links)
       throw new PubSubError("LIMIT", `This hub has ${this.limits.links} links, which is its limit (limits.links).`);
     const link = new Link(this, channel, ++this.#lastId, identity, options);
     if (!link.isOver) this.#links.add(link);

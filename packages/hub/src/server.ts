@@ -6,7 +6,7 @@ import type { Duplex } from "node:stream";
 import { PubSubError } from "@alkdev/pubsub";
 import { webSocketChannel } from "@alkdev/pubsub/event-target-websocket";
 import { WebSocketServer } from "ws";
-import { createHub, frameLimit } from "./hub.ts";
+import { createHub, frameLimit, safely } from "./hub.ts";
 import type { Hub, HubLink, HubOptions } from "./hub.ts";
 
 /** Options of `createHubServer`; those of the hub apply where no `hub` is given. */
@@ -48,6 +48,7 @@ const HARD_LIMIT = 4;
 export async function createHubServer(options: HubServerOptions = {}): Promise<HubServer> {
   const { host = "127.0.0.1", port = 8080, allowedHosts = [], limits } = options;
   const hub = options.hub ?? createHub(options);
+  const onError = safely(options.onError);
   const names = ["localhost", "127.0.0.1", "[::1]", host, ...allowedHosts];
   const allowed = new Set(names.map((name) => (isIPv6(name) ? nameOf(`http://[${name}]`) : name.toLowerCase())));
   const frame = frameLimit(hub) ?? limits?.frame ?? 1024 * 1024;
@@ -65,7 +66,7 @@ export async function createHubServer(options: HubServerOptions = {}): Promise<H
     if (refusal !== undefined) return refuse(socket, 403, refusal);
     sockets.handleUpgrade(request, socket, head, (webSocket) => {
       // A frame over the hard limit or broken framing is an error of the socket, which then closes: one link's end.
-      webSocket.on("error", (error) => options.onError?.(error, undefined));
+      webSocket.on("error", (error) => onError(error, undefined));
       try {
         const link = hub.connect(webSocketChannel(webSocket));
         links.add(link);

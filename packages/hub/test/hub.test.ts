@@ -354,6 +354,7 @@ describe("closing a link", () => {
     const owner: SessionOwner = {
       welcomed: ignore,
       restarted: ignore,
+      began: ignore,
       event: ignore,
       subscribe: ignore,
       unsubscribe: ignore,

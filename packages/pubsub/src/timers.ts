@@ -15,6 +15,7 @@ export function every(milliseconds: number, tick: () => void): () => void {
 
 /** A deadline that does not keep the process alive. */
 export function quietDeadline(milliseconds: number, late: () => void): () => void {
+  if (milliseconds > 0x7fff_ffff) return () => undefined;
   const timer = setTimeout(late, milliseconds);
   unref(timer);
   return () => clearTimeout(timer);

@@ -223,7 +223,7 @@ class ChannelLink implements Link {
   readonly #owner: SessionOwner = {
     welcomed: (welcome, how) => {
       const resumed = how === "resumed";
-      if (!resumed) this.#reset();
+      if (!resumed) this.#forgetOurs();
       this.#up = true;
       if (this.#options.plain !== true && !resumed)
         this.#supports = { ...this.#supports, echo: welcome.echo === true, groups: welcome.groups === true };
@@ -243,6 +243,7 @@ class ChannelLink implements Link {
       this.#reset();
       this.#receiver?.interrupted(new PubSubError("INTERRUPTED", "The far end restarted."));
     },
+    began: () => this.#forgetTheirs(),
     event: (envelope, to) => {
       const filter = to === undefined ? undefined : this.#filters.get(to);
       // Addressed to a subscription that has just ended: nobody wants it any more.
@@ -270,10 +271,10 @@ class ChannelLink implements Link {
       if (this.#receiver === undefined) this.#early = [...this.#early.slice(-15), error];
       else this.#receiver.error(error);
     },
-    detached: (cause) => {
+    detached: (cause, replaced) => {
       this.#up = false;
       this.#receiver?.interrupted(cause);
-      this.onDetached?.(cause);
+      if (!replaced) this.onDetached?.(cause);
     },
     keep: (refs) => {
       for (const [ref, far] of this.#farByRef)
@@ -281,6 +282,8 @@ class ChannelLink implements Link {
           this.#farByRef.delete(ref);
           this.#far.delete(far);
         }
+      for (const ref of refs)
+        if (!this.#farByRef.has(ref)) this.#session?.revoke(ref, "REFUSED", "This side does not have it any more.");
     },
     over: (cause) => {
       this.#reset();
@@ -313,8 +316,16 @@ class ChannelLink implements Link {
 
   #reset(): void {
     this.#up = false;
+    this.#forgetOurs();
+    this.#forgetTheirs();
+  }
+
+  #forgetOurs(): void {
     this.#refs.clear();
     this.#filters.clear();
+  }
+
+  #forgetTheirs(): void {
     this.#far = new Matcher();
     this.#farByRef.clear();
   }

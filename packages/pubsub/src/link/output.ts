@@ -2,7 +2,8 @@ import type { Channel } from "../channel.ts";
 import type { EventEnvelope } from "../envelope.ts";
 import { PayloadError } from "../errors.ts";
 import { utf8Length } from "../topic.ts";
-import type { Sent } from "./outbox.ts";
+import { isTold } from "./outbox.ts";
+import type { Sent, Told } from "./outbox.ts";
 
 /** An event on its way out, encoded at most once however many links it goes to. */
 export class Outgoing {
@@ -33,7 +34,7 @@ export class Outgoing {
 
   /** This event as one that nobody waits for: it has to be counted all the same. Shared by all links it goes to. */
   get unawaited(): Sent {
-    return (this.#unawaited ??= { outgoing: this, resolve: nothing, reject: nothing });
+    return (this.#unawaited ??= { outgoing: this, awaited: false, resolve: nothing, reject: nothing });
   }
 
   /** @throws PayloadError if the payload cannot be JSON */
@@ -76,11 +77,11 @@ const MAX_GATHERED = 1000;
  */
 export class Output {
   readonly #channel: Channel;
-  readonly #sent: (sent: Sent) => void;
+  readonly #sent: (sent: Sent | Told) => void;
   readonly #unsendable: (sent: Sent, error: PayloadError) => void;
   #frames: unknown[] = [];
-  /** Beside `#frames`: who waits for the acknowledgement; undefined for control frames and in plain mode. */
-  #pending: (Sent | undefined)[] = [];
+  /** Beside `#frames`: who waits for the acknowledgement; undefined for most control frames, and in plain mode. */
+  #pending: (Sent | Told | undefined)[] = [];
   #events = 0;
   #scheduled = false;
   #maxFrame: number;
@@ -89,7 +90,7 @@ export class Output {
   constructor(
     channel: Channel,
     maxFrame: number,
-    sent: (sent: Sent) => void,
+    sent: (sent: Sent | Told) => void,
     unsendable: (sent: Sent, error: PayloadError) => void,
   ) {
     this.#channel = channel;
@@ -109,8 +110,9 @@ export class Output {
     if (batch !== undefined) this.#batch = batch;
   }
 
-  control(frame: EventEnvelope): void {
-    this.#add(this.#channel.encoding === "json" ? JSON.stringify(frame) : frame, undefined);
+  /** @param told what has to be sent again where it may not have arrived */
+  control(frame: EventEnvelope, told?: Told): void {
+    this.#add(this.#channel.encoding === "json" ? JSON.stringify(frame) : frame, told);
   }
 
   /** @throws PayloadError if it cannot be encoded, or is larger than the far end takes */
@@ -155,8 +157,8 @@ export class Output {
       }
   }
 
-  /** Takes out the events that were gathered and not sent; control frames are dropped. */
-  takeEvents(): Sent[] {
+  /** Takes out the events and gaps that were gathered and not sent; other control frames are dropped. */
+  takeEvents(): (Sent | Told)[] {
     const events = this.#pending.filter((sent) => sent !== undefined);
     this.#frames = [];
     this.#pending = [];
@@ -164,7 +166,7 @@ export class Output {
     return events;
   }
 
-  #add(frame: unknown, pending: Sent | undefined): void {
+  #add(frame: unknown, pending: Sent | Told | undefined): void {
     this.#frames.push(frame);
     this.#pending.push(pending);
     // A burst in one task is sent on the way, so that what waits here stays small and the channel's count tells.
@@ -177,7 +179,7 @@ export class Output {
     });
   }
 
-  #send(frames: unknown[], pending: (Sent | undefined)[], from: number, to: number): void {
+  #send(frames: unknown[], pending: (Sent | Told | undefined)[], from: number, to: number): void {
     const lone = to - from === 1;
     try {
       if (this.#channel.encoding === "json")
@@ -194,7 +196,7 @@ export class Output {
       const { type, id } = frames[from] as EventEnvelope;
       const sent = pending[from];
       const error = new PayloadError(type, id, `The payload cannot be cloned: ${(cause as Error).message}`, { cause });
-      if (sent !== undefined) this.#unsendable(sent, error);
+      if (sent !== undefined && !isTold(sent)) this.#unsendable(sent, error);
       // What that made its owner say belongs here, before the frames that follow.
       this.flush();
       return;

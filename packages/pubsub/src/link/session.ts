@@ -9,8 +9,8 @@ import { utf8Length } from "../topic.ts";
 import type { Filter, Gap } from "../transport.ts";
 import { checkControl, control, filterOf, isControl, takeAddress, VERSIONS } from "./frames.ts";
 import type { Control, ControlType, Limits } from "./frames.ts";
-import { Outbox } from "./outbox.ts";
-import type { Sent } from "./outbox.ts";
+import { isTold, Outbox } from "./outbox.ts";
+import type { Sent, Told } from "./outbox.ts";
 import { Output } from "./output.ts";
 import type { Outgoing } from "./output.ts";
 
@@ -55,6 +55,8 @@ export interface SessionOwner {
   welcomed(welcome: Control["$welcome"], how: "new" | "resumed" | "expired"): void;
   /** The far end has restarted: it knows nothing of us, and its subscriptions are void. `welcomed` follows. */
   restarted(): void;
+  /** The far end is at its beginning: whatever it had subscribed to is void. Before anything that it says after. */
+  began(): void;
   /**
    * An event, for one of our subscriptions alone where `to` is given. What is returned refuses it; it is acknowledged
    * once that is known. A promise must not reject.
@@ -68,8 +70,12 @@ export interface SessionOwner {
   revoked(ref: number, error: PubSubError): void;
   /** Something was wrong that concerns no one call. */
   error(error: unknown): void;
-  /** The channel is gone, and another may go on with this session until `over`. Only with a `resumeWindow`. */
-  detached(cause: PubSubError): void;
+  /**
+   * The channel is gone, and another may go on with this session until `over`. Only with a `resumeWindow`.
+   *
+   * @param replaced the other one is here already
+   */
+  detached(cause: PubSubError, replaced: boolean): void;
   /** Which of the far end's subscriptions it still wants, after a resumption. */
   keep(refs: ReadonlySet<number>): void;
   /** The session is over; called once, nothing after it. */
@@ -87,6 +93,17 @@ const LOOK_EVERY = 64;
  * that only a far end which acknowledges nothing reaches it.
  */
 const FORWARDED_FACTOR = 32;
+
+/** Runs of refused events that are remembered, until the far end is known to have been told. */
+const MAX_REFUSALS = 4096;
+
+/** Events in a row that were refused alike, by number. */
+interface Refusal {
+  readonly from: number;
+  to: number;
+  readonly code: PubSubErrorCode;
+  readonly message: string;
+}
 
 /** Someone who waits for an answer. */
 interface Pending {
@@ -138,6 +155,12 @@ export class Session {
   #answered = 0;
   #answering = new Ring<{ readonly at: number; done: boolean }>();
   #ackDue = false;
+  /** What the far end may not know yet, how many such there were before, and at which of them it was asked for a sign. */
+  #refusals = new Ring<Refusal>();
+  #refusalsBefore = 0;
+  #signs = new Ring<number>();
+  /** The number of refusals by which one was forgotten that the far end may not know. */
+  #forgottenTo = 0;
   /** Frames sent since the last look at what waits in the channel. */
   #unlooked = 0;
   #malformed = 0;
@@ -146,7 +169,8 @@ export class Session {
   #pinged = false;
   #stopHello: () => void = nothing;
   #stopBeat: () => void = nothing;
-  #stopWindow: () => void = nothing;
+  /** Runs since the channel was lost, whatever channels came since: until who has received what is known. */
+  #stopWindow: (() => void) | undefined;
 
   constructor(channel: Channel, owner: SessionOwner, options: SessionOptions) {
     this.#owner = owner;
@@ -192,7 +216,7 @@ export class Session {
 
   /** Goes on over another channel; the one before is ended. */
   attach(channel: Channel): void {
-    if (this.#line !== undefined) this.#detach(interrupted("Another channel takes the place of this one."));
+    if (this.#line !== undefined) this.#detach(interrupted("Another channel takes the place of this one."), true);
     this.#begin(new Line(channel, this));
     if (this.#options.plain) {
       // Nobody answers in plain mode: ready means that this side is.
@@ -223,10 +247,10 @@ export class Session {
     this.#output = new Output(
       line.channel,
       maxFrame,
-      plain ? (sent) => sent.resolve() : (sent) => this.#outbox.sent(sent),
+      plain ? (item) => isTold(item) || item.resolve() : (item) => this.#outbox.sent(item),
       (sent, error) => this.#unsendable(sent, error),
     );
-    this.#stopWindow();
+    this.#signs.clear();
     this.#peerNonce = undefined;
     this.#welcomed = false;
     this.#lastHeard = Date.now();
@@ -258,7 +282,7 @@ export class Session {
     // Text is known to be sendable once it is encoded; whether a value can be cloned shows when it is sent.
     if (plain && this.#line?.channel.encoding === "json") return output?.event(outgoing, undefined);
     return new Promise((resolve, reject) => {
-      const sent = { outgoing, resolve, reject };
+      const sent = { outgoing, awaited: true, resolve, reject };
       if (output !== undefined) {
         output.event(outgoing, sent);
         if (!plain) this.#outbox.watch();
@@ -290,9 +314,9 @@ export class Session {
   }
 
   /** An event turned out to be no clonable value. Where nobody waits for it, it is a gap for the far end. */
-  #unsendable(sent: Sent, error: PubSubError): void {
+  #unsendable(sent: Sent, error: unknown): void {
     sent.reject(error);
-    if (sent !== sent.outgoing.unawaited) return;
+    if (sent.awaited) return;
     this.sendGap(undefined, { reason: "overflow", since: Date.now(), until: Date.now(), lost: 1 });
     this.#owner.error(error);
   }
@@ -322,9 +346,18 @@ export class Session {
     this.#send("$unsubscribe", { ref });
   }
 
-  /** Tells the far end of a loss. */
+  /** Tells the far end of a loss, now or, without a channel, in its place among the events that are kept. */
   sendGap(ref: number | undefined, gap: Gap): void {
-    this.#send("$gap", ref === undefined ? gap : { ...gap, ref });
+    const told: Told = { gap: ref === undefined ? gap : { ...gap, ref } };
+    if (this.#over || this.#options.plain) return;
+    if (this.#flowing) this.#tell(told);
+    else if (this.resumable && !this.#outbox.hold(told))
+      this.#end(interrupted("More losses came than are kept for a resumption."));
+  }
+
+  #tell(told: Told): void {
+    this.#output?.control(control("$gap", told.gap), told);
+    this.#lookForRoom();
   }
 
   /** Takes a subscription of the far end away. */
@@ -351,8 +384,13 @@ export class Session {
       return this.#bad(error);
     }
     // The line may move to another session in the middle of a frame.
-    if (Array.isArray(value)) for (const each of value) line.session.#one(each);
-    else this.#one(value);
+    if (!Array.isArray(value)) return this.#one(value);
+    for (const each of value) {
+      const { session } = line;
+      // What a subscriber did may have replaced the channel: the rest was not received, and is sent again.
+      if (session.#line !== line) return;
+      session.#one(each);
+    }
   }
 
   #one(value: unknown): void {
@@ -385,14 +423,20 @@ export class Session {
       if (version === 0)
         return this.#giveUp("VERSION", `This side speaks the versions ${VERSIONS.join(", ")} of the link protocol.`);
       const session = this.#sessionFor(hello);
+      const { received = 0 } = hello;
+      if (hello.session === session.#id && (session !== this || !this.#flowing) && !session.#canResume(received)) {
+        if (session !== this) session.#giveUp("MALFORMED", "Another channel came with a wrong count for this session.");
+        return this.#giveUp("MALFORMED", `This side did not send the ${received} events that were received.`);
+      }
       if (session !== this) return session.#adopt(this, hello, version);
       const before = this.#peerNonce;
       this.#peerNonce = hello.nonce;
       this.#output?.peer(hello.limits?.frame, hello.batch);
-      if (before !== undefined && before !== hello.nonce) this.#restart();
-      const resumed = hello.session === this.#id;
+      const restarted = before !== undefined && before !== hello.nonce;
+      if (restarted) this.#restart();
+      const resumed = hello.session === this.#id && !restarted;
       this.#welcome(hello, version, resumed);
-      if (resumed) this.#resend(hello.received ?? 0);
+      if (resumed) this.#resend(received);
       // Where we asked to go on with a session of the far end, its welcome tells.
       else if (this.#farSession === undefined) this.#startAnew();
     },
@@ -402,6 +446,8 @@ export class Session {
       this.#output?.peer(welcome.limits?.frame, undefined);
       const asked = this.#farSession !== undefined;
       const resumed = asked && welcome.resumed && welcome.session === this.#farSession;
+      if (resumed && !this.#flowing && !this.#canResume(welcome.received ?? 0))
+        return this.#giveUp("MALFORMED", `This side did not send the ${welcome.received} events that were received.`);
       // A session that the far end will not keep is not asked for.
       this.#farSession =
         this.#options.resumeWindow > 0 && (welcome.resumeWindow ?? 0) > 0 ? welcome.session : undefined;
@@ -451,7 +497,7 @@ export class Session {
     $gap: ({ ref, reason, since, until, lost }) =>
       this.#owner.gap(ref, { reason, since: since ?? Date.now(), until: until ?? Date.now(), lost }),
     $ping: () => this.#send("$pong", null),
-    $pong: () => undefined,
+    $pong: () => this.#forgetRefusals(this.#signs.shift() ?? 0),
     $bye: ({ code, message }) => {
       const known = code === "VERSION";
       this.#end(
@@ -471,7 +517,7 @@ export class Session {
     const done = (refusal: PubSubError | undefined): void => {
       event.done = true;
       if (this.#answering !== generation) return;
-      if (refusal !== undefined) this.#send("$refused", { at, code: refusal.code, message: refusal.message });
+      if (refusal !== undefined) this.#refuse(at, refusal);
       for (let first = generation.at(0); first?.done === true; first = generation.at(0)) {
         this.#answered = first.at;
         generation.shift();
@@ -480,6 +526,42 @@ export class Session {
     };
     if (answer instanceof Promise) void answer.then(done);
     else done(answer);
+  }
+
+  /**
+   * The refusal of an event must not get lost with a channel, or the acknowledgement that follows on the next one would
+   * be the only word of it.
+   */
+  #refuse(at: number, { code, message }: PubSubError): void {
+    this.#send("$refused", { at, code, message });
+    if (this.#options.resumeWindow === 0) return;
+    const last = this.#refusals.at(-1);
+    const asked = this.#signs.at(-1) ?? 0;
+    if (last?.to === at - 1 && last.code === code && last.message === message && asked < this.#lastRefusal) {
+      last.to = at;
+      return;
+    }
+    this.#refusals.push({ from: at, to: at, code, message });
+    if (this.#refusals.size > MAX_REFUSALS) {
+      this.#forgetRefusals(this.#refusalsBefore + 1);
+      this.#forgottenTo = this.#refusalsBefore;
+    }
+    // An answer to what was asked after it shows that it arrived.
+    if (this.#lastRefusal - Math.max(asked, this.#refusalsBefore) >= MAX_REFUSALS / 4) this.#ping();
+  }
+
+  get #lastRefusal(): number {
+    return this.#refusalsBefore + this.#refusals.size;
+  }
+
+  #forgetRefusals(upTo: number): void {
+    for (; this.#refusalsBefore < upTo && this.#refusals.size > 0; this.#refusalsBefore++) this.#refusals.shift();
+    if (upTo >= this.#forgottenTo) this.#forgottenTo = 0;
+  }
+
+  #ping(): void {
+    if (this.#output !== undefined) this.#signs.push(this.#lastRefusal);
+    this.#send("$ping", null);
   }
 
   /** Counts, reports, and ends the link if it repeats. */
@@ -521,7 +603,7 @@ export class Session {
     newcomer.#output?.flush();
     newcomer.#line = undefined;
     newcomer.#end(new PubSubError("CLOSED", "The far end goes on with an earlier session."));
-    if (this.#line !== undefined) this.#detach(interrupted("The far end came back on another channel."));
+    if (this.#line !== undefined) this.#detach(interrupted("The far end came back on another channel."), true);
     // Detaching may find that something is missing after all.
     if (this.#over) return line.channel.close();
     this.#begin(line);
@@ -547,8 +629,12 @@ export class Session {
   /** Sends again what the far end has not received. It says so twice (hello and welcome); the first counts. */
   #resend(received: number): void {
     if (this.#flowing) return;
-    this.#flowing = true;
+    this.#flow();
     this.#sendAll(this.#outbox.resume(received));
+    for (let i = 0; i < this.#refusals.size; i++) {
+      const { from, to, code, message } = this.#refusals.at(i) as Refusal;
+      for (let at = from; at <= to; at++) this.#send("$refused", { at, code, message });
+    }
     // What was acknowledged while there was no channel, or on its way when it broke.
     if (this.#answered > 0) this.#ackSoon();
   }
@@ -557,7 +643,8 @@ export class Session {
   #startAnew(): void {
     if (this.#flowing) return;
     this.#forgetReceived();
-    this.#flowing = true;
+    this.#owner.began();
+    this.#flow();
     this.#sendAll(
       this.#outbox.restart(
         interrupted(
@@ -567,20 +654,40 @@ export class Session {
     );
   }
 
+  /** Who has received what is known: from now on all goes its way, and the session is not waiting for anybody. */
+  #flow(): void {
+    this.#flowing = true;
+    this.#closeWindow();
+  }
+
+  #canResume(received: number): boolean {
+    try {
+      this.#outbox.check(received);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
   #forgetReceived(): void {
     this.#received = 0;
     this.#answered = 0;
     this.#answering = new Ring();
+    this.#refusals.clear();
+    this.#refusalsBefore = this.#forgottenTo = 0;
+    this.#signs.clear();
   }
 
-  #sendAll(events: readonly Sent[]): void {
-    for (const sent of events)
-      try {
-        this.#output?.event(sent.outgoing, sent);
-      } catch (error) {
-        sent.reject(error);
-      }
-    if (events.length > 0) this.#outbox.watch();
+  #sendAll(items: readonly (Sent | Told)[]): void {
+    for (const item of items)
+      if (isTold(item)) this.#tell(item);
+      else
+        try {
+          this.#output?.event(item.outgoing, item);
+        } catch (error) {
+          this.#unsendable(item, error);
+        }
+    if (this.#outbox.size + items.length > 0) this.#outbox.watch();
   }
 
   /** The far end is a new one on the same channel. What was on its way to the old one is lost. */
@@ -589,9 +696,8 @@ export class Session {
     this.#flowing = false;
     this.#farSession = undefined;
     const error = interrupted("The far end restarted before it acknowledged; the event may have been delivered.");
-    for (const sent of this.#output?.takeEvents() ?? []) sent.reject(error);
-    this.#outbox.fail(error);
-    this.#outbox.restart(error);
+    rejectAll(this.#output?.takeEvents() ?? [], error);
+    rejectAll(this.#outbox.restart(error), error);
     this.#rejectAsked(error);
     this.#forgetReceived();
     this.#owner.restarted();
@@ -606,33 +712,41 @@ export class Session {
 
   /** The channel is of no use any more: the session waits for another one, or is over. */
   #lose(cause: PubSubError): void {
-    if (this.resumable) this.#detach(cause);
+    if (this.resumable) this.#detach(cause, false);
     else this.#end(cause);
   }
 
-  #detach(cause: PubSubError): void {
+  #detach(cause: PubSubError, replaced: boolean): void {
     const { resumeWindow } = this.#options;
     const gathered = this.#output?.takeEvents() ?? [];
     this.#dropLine();
     this.#rejectAsked(interrupted(cause.message, cause));
-    let complete = this.#outbox.complete;
-    for (const sent of gathered)
-      if (!this.#outbox.hold(sent)) {
+    let complete = this.#outbox.complete && this.#forgottenTo === 0;
+    for (const item of gathered)
+      if (!this.#outbox.hold(item)) {
         complete = false;
-        sent.reject(interrupted(cause.message, cause));
+        rejectAll([item], interrupted(cause.message, cause));
       }
     if (!complete) this.#expire();
-    else this.#stopWindow = quietDeadline(resumeWindow, () => this.#expire());
-    if (!this.#over) this.#owner.detached(cause);
+    else this.#stopWindow ??= quietDeadline(resumeWindow, () => this.#expire());
+    if (!this.#over) this.#owner.detached(cause, replaced);
+  }
+
+  #closeWindow(): void {
+    this.#stopWindow?.();
+    this.#stopWindow = undefined;
   }
 
   /** Too late, or too much is missing: nobody can go on with this session. */
   #expire(): void {
+    this.#closeWindow();
     const error = interrupted("The connection did not come back in time; the event may have been delivered.");
     if (this.#options.findSession !== undefined) return this.#end(error);
     this.#outbox.fail(error);
     this.#farSession = undefined;
     this.#id = randomId();
+    // A handshake is under way in which this session was named.
+    if (this.#line !== undefined) this.#end(error);
   }
 
   #dropLine(): void {
@@ -650,7 +764,7 @@ export class Session {
   // -------------------------------------------------------------------------------------------------------- sending
 
   #send<K extends ControlType>(type: K, payload: Control[K]): void {
-    if (this.#over || this.#output === undefined) return;
+    if (this.#over || this.#output === undefined || this.#options.plain) return;
     this.#output.control(control(type, payload));
     this.#lookForRoom();
   }
@@ -709,7 +823,7 @@ export class Session {
       );
     if (silence < heartbeat) return;
     this.#pinged = true;
-    this.#send("$ping", null);
+    this.#ping();
   }
 
   #rejectAsked(error: PubSubError): void {
@@ -737,7 +851,7 @@ export class Session {
     this.#over = true;
     const gathered = this.#output?.takeEvents() ?? [];
     this.#dropLine();
-    this.#stopWindow();
+    this.#closeWindow();
     const error =
       cause.code === "CLOSED"
         ? cause
@@ -745,7 +859,7 @@ export class Session {
             `The connection ended before the far end acknowledged; the event may have been delivered. ${cause.message}`,
             cause,
           );
-    for (const sent of gathered) sent.reject(error);
+    rejectAll(gathered, error);
     this.#outbox.fail(error);
     this.#rejectAsked(error);
     this.#owner.over(cause);
@@ -765,6 +879,10 @@ function parseFrame(data: unknown, maxFrame: number): unknown {
 
 function interrupted(message: string, cause?: unknown): PubSubError {
   return new PubSubError("INTERRUPTED", message, { cause });
+}
+
+function rejectAll(items: readonly (Sent | Told)[], error: PubSubError): void {
+  for (const item of items) if (!isTold(item)) item.reject(error);
 }
 
 function nothing(): void {}
