@@ -235,11 +235,13 @@ class Broker implements MemoryBroker {
     session.known = true;
     this.#matcher.add(far);
     const since = this.#position;
+    if (from !== undefined) {
+      if (from < this.#floor)
+        session.down?.post(() => session.client.missed(key, { reason: "trimmed", lost: "unknown" }));
+      this.#replay(session, [far], from);
+    }
+    // After the replay: who has the answer has what was missed.
     session.down?.post(() => session.client.answered(key, call, undefined, since));
-    if (from === undefined) return;
-    if (from < this.#floor)
-      session.down?.post(() => session.client.missed(key, { reason: "trimmed", lost: "unknown" }));
-    this.#replay(session, [far], from);
   }
 
   unsubscribe(session: Session, key: string): void {
@@ -509,6 +511,8 @@ class Client implements MemoryTransport {
     this.#disconnect();
     this.#cuts++;
     this.#own.post(() => {
+      // Opened anew before this side noticed.
+      if (this.#up !== undefined) return;
       if (this.#opening !== undefined) {
         const opening = this.#opening;
         this.#opening = undefined;
