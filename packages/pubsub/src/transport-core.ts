@@ -45,6 +45,9 @@ class FilterState {
   driven = false;
   /** `live` is a guess: a cut left the unsubscribe unanswered. */
   doubtful = false;
+  /** Taken away before the tick in which its acknowledgement is known here. */
+  revoked = false;
+  revocation: unknown;
   /** A resume waits for it before the status is `ready`. */
   resuming = false;
   #list: readonly Sink[] | undefined;
@@ -58,6 +61,11 @@ class FilterState {
   /** The sinks as a list that a dispatch may read while sinks come and go. */
   get list(): readonly Sink[] {
     return (this.#list ??= [...this.sinks]);
+  }
+
+  /** Asked by a function, since a compiler takes it that nothing changes while one waits. */
+  wasRevoked(): boolean {
+    return this.revoked;
   }
 
   /** One sink that wants it, each in its turn: the members of a group on this side are one member to the far end. */
@@ -300,12 +308,20 @@ export class TransportCore implements Core, Receiver {
       const epoch = this.#epoch;
       if (wanted) {
         state.phase = "subscribing";
+        state.revoked = false;
         const problem = await this.#ask(
           () => this.#transport.subscribe(state.filter),
           () => this.#notLive(state),
         );
         if (epoch !== this.#epoch) state.phase = "idle";
-        else if (problem === undefined) this.#becomeLive(state);
+        else if (problem === undefined && state.wasRevoked()) {
+          this.#refuse(state, state.revocation);
+          // Whichever of the two the far end said last, nothing is left there after this.
+          await this.#ask(
+            () => this.#transport.unsubscribe(state.filter),
+            () => this.#notLive(state),
+          );
+        } else if (problem === undefined) this.#becomeLive(state);
         else this.#refuse(state, ours("REFUSED", "The subscription was refused", problem.error));
       } else {
         state.phase = "unsubscribing";
@@ -571,7 +587,10 @@ export class TransportCore implements Core, Receiver {
 
   revoked(filter: Filter, error: unknown): void {
     const state = this.#byFilter.get(filter);
-    if (state !== undefined && this.#over === undefined) this.#refuse(state, error);
+    if (state === undefined || this.#over !== undefined) return;
+    state.revoked = state.phase === "subscribing";
+    state.revocation = error;
+    this.#refuse(state, error);
   }
 
   ended(cause: unknown): void {

@@ -1,6 +1,8 @@
-import { createPubSub } from "@alkdev/pubsub";
+import { createPubSub, PubSubError } from "@alkdev/pubsub";
+import type { Filter } from "@alkdev/pubsub";
 import { createMemoryBroker, createMemoryTransport } from "@alkdev/pubsub/testing";
 import { defineEventTarget } from "@alkdev/pubsub/transport";
+import type { Receiver } from "@alkdev/pubsub/transport";
 import { expect, test } from "vitest";
 
 test("a subscription made in the very tick in which the last one of its topic is gone becomes live", async () => {
@@ -82,6 +84,43 @@ test("a filter that was being unsubscribed when the link was cut is asked for ag
     await far.publish("a.b", "", ticks);
     expect(broker.filters).toBe(1);
     expect((await events.next()).value?.payload).toBe(ticks);
+    await target.close();
+  }
+});
+
+test("a filter that is acknowledged and taken away in one tick is live for nobody, also not for who comes meanwhile", async () => {
+  for (let ticks = 0; ticks < 10; ticks++) {
+    let receiver: Receiver | undefined;
+    let first = true;
+    const far = new Set<Filter>();
+    const { supports } = createMemoryTransport(createMemoryBroker());
+    const target = defineEventTarget({
+      supports,
+      open: (given) => void (receiver = given),
+      async subscribe(filter) {
+        far.add(filter);
+        if (!first) return;
+        first = false;
+        queueMicrotask(() => {
+          far.delete(filter);
+          receiver?.revoked(filter, new PubSubError("REFUSED", "Taken away."));
+        });
+      },
+      unsubscribe: (filter) => void far.delete(filter),
+      publish: () => undefined,
+      close: () => undefined,
+    });
+    const pubsub = createPubSub({ eventTarget: target });
+    await pubsub.publish("a.b", "", 0);
+    const refused = pubsub.subscribe("a.b").catch(() => undefined);
+    for (let i = 0; i < ticks; i++) await Promise.resolve();
+    const joined = await pubsub.subscribe("a.b").catch(() => undefined);
+    let ended = joined === undefined;
+    joined?.next().catch(() => (ended = true));
+    // A task later every microtask has run.
+    await new Promise(setImmediate);
+    expect(ended || far.size === 1).toBe(true);
+    await refused;
     await target.close();
   }
 });
