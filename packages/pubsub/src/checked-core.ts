@@ -1,7 +1,8 @@
+import { DONE } from "./core.ts";
 import type { Core, Sink } from "./core.ts";
 import type { EventEnvelope } from "./envelope.ts";
 import { report } from "./errors.ts";
-import { checkPayload } from "./schema.ts";
+import { checkPayload, checkSchemas } from "./schema.ts";
 import type { Schemas } from "./schema.ts";
 import { Numbering, Tracking } from "./sequence.ts";
 import type { Filter, Gap, Status, Supports } from "./transport.ts";
@@ -15,7 +16,7 @@ class CheckedSink implements Sink {
   readonly group: string | undefined;
   readonly own: boolean;
   readonly owner: object;
-  readonly inner: Sink;
+  readonly #inner: Sink;
   readonly #core: CheckedCore;
   readonly #tracking: Tracking | undefined;
 
@@ -26,30 +27,36 @@ class CheckedSink implements Sink {
     this.group = group;
     this.own = own;
     this.owner = owner;
-    this.inner = inner;
+    this.#inner = inner;
     this.#core = core;
     // A group's events go to its members in turn: what one of them does not see is no loss.
-    if (sequence && group === undefined) this.#tracking = new Tracking();
+    if (sequence && group === undefined) this.#tracking = new Tracking(inner);
+  }
+
+  live(): void {
+    this.#tracking?.live();
   }
 
   deliver(envelope: EventEnvelope): void {
     const place = this.#tracking?.admit(envelope) ?? true;
     if (place === false) return;
-    if (place !== true) this.inner.gap(place);
+    if (place !== true) this.#inner.gap(place);
+    // Whoever is told of a loss may stop.
+    if (!this.active) return;
     const checked = this.#core.checked(envelope);
-    if (checked !== undefined) this.inner.deliver(checked);
+    if (checked !== undefined) this.#inner.deliver(checked);
   }
 
   gap(gap: Gap): void {
-    this.inner.gap(gap);
+    this.#inner.gap(gap);
   }
 
   fail(error: unknown): void {
-    this.inner.fail(error);
+    this.#inner.fail(error);
   }
 
   end(): void {
-    this.inner.end();
+    this.#inner.end();
   }
 }
 
@@ -69,6 +76,7 @@ export class CheckedCore implements Core {
     sequence: boolean,
     onError: ((error: unknown) => void) | undefined,
   ) {
+    if (schemas !== undefined) checkSchemas(schemas);
     this.#inner = inner;
     this.#schemas = schemas;
     this.#numbering = sequence ? new Numbering() : undefined;
@@ -97,17 +105,25 @@ export class CheckedCore implements Core {
     try {
       const payload = this.#schemas === undefined ? bare.payload : checkPayload(this.#schemas, bare);
       if (this.#numbering !== undefined) envelope = { ...bare, meta: this.#numbering.next(bare.type, bare.id) };
-      if (this.#schemas !== undefined) this.#results.set(envelope, { ...envelope, payload });
+      if (this.#schemas !== undefined) this.#results.set(envelope, withPayload(envelope, payload));
     } catch (error) {
       return Promise.reject(error);
     }
-    return this.#inner.publish(envelope, owner);
+    const published = this.#inner.publish(envelope, owner);
+    if (this.#numbering === undefined || published === DONE) return published;
+    return published.catch((error: unknown) => {
+      this.#numbering?.failed(envelope, error);
+      throw error;
+    });
   }
 
   subscribe(sink: Sink): Promise<void> | undefined {
     const checked = new CheckedSink(sink, this, this.#numbering !== undefined);
     this.#sinks.set(sink, checked);
-    return this.#inner.subscribe(checked);
+    const live = this.#inner.subscribe(checked);
+    if (live !== undefined) return live.then(() => checked.live());
+    checked.live();
+    return undefined;
   }
 
   unsubscribe(sink: Sink): void {
@@ -132,11 +148,15 @@ export class CheckedCore implements Core {
     if (known !== undefined) return known ?? undefined;
     let result: EventEnvelope | null = null;
     try {
-      result = { ...envelope, payload: checkPayload(this.#schemas, envelope) };
+      result = withPayload(envelope, checkPayload(this.#schemas, envelope));
     } catch (error) {
       report(error, this.#onError);
     }
     this.#results.set(envelope, result);
     return result ?? undefined;
   }
+}
+
+function withPayload(envelope: EventEnvelope, payload: unknown): EventEnvelope {
+  return payload === envelope.payload ? envelope : { ...envelope, payload };
 }

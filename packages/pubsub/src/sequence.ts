@@ -1,9 +1,17 @@
 import type { EnvelopeMeta, EventEnvelope } from "./envelope.ts";
+import { PubSubError } from "./errors.ts";
+import { isPattern } from "./topic.ts";
 import { randomId } from "./timers.ts";
-import type { Gap } from "./transport.ts";
+import type { Filter, Gap } from "./transport.ts";
 
-/** Topics whose numbers are remembered, on each side; the one longest unused is forgotten first. */
+/** Topics whose numbers are remembered, on each side; those longest unused are forgotten first. */
 const MAX_TOPICS = 65_536;
+/** How far back a number is a repetition or late. Further back it is neither: someone else used the publisher's name. */
+const MAX_LATE = 1_048_576;
+/** Characters of a publisher's name. Ours have fewer; a peer's could be of any length. */
+const MAX_NAME = 64;
+/** Milliseconds by which a peer's clock may be ahead for its word to count. */
+const MAX_AHEAD = 3_600_000;
 
 /** What `sequence: true` puts into `meta.seq`. */
 export interface Sequence {
@@ -19,38 +27,61 @@ interface Count {
   readonly by: string;
   readonly at: number;
   n: number;
+  /** The latest run of numbers that were given and not sent. */
+  unsentFrom: number;
+  unsentTo: number;
 }
 
-/** Remembers the most recently used; a Map keeps the order of insertion. */
+/**
+ * Remembers the most recently used, in two halves: when the new one is full, what is still in the old one is forgotten.
+ * (Taking the oldest out of one Map, again and again, gets slower and slower: V8 searches the places of the deleted.)
+ */
 class Recent<V> {
-  readonly #map = new Map<string, V>();
+  #young = new Map<string, V>();
+  #old = new Map<string, V>();
+  readonly #forgotten: (values: ReadonlyMap<string, V>) => void;
+
+  /** Calls back with what is forgotten. */
+  constructor(forgotten: (values: ReadonlyMap<string, V>) => void) {
+    this.#forgotten = forgotten;
+  }
 
   /** The value, which counts as used now. */
   use(key: string): V | undefined {
-    const value = this.#map.get(key);
-    if (value !== undefined && this.#map.size > MAX_TOPICS / 2) {
-      this.#map.delete(key);
-      this.#map.set(key, value);
-    }
-    return value;
+    const value = this.#young.get(key);
+    if (value !== undefined || this.#old.size === 0) return value;
+    const old = this.#old.get(key);
+    if (old === undefined) return undefined;
+    this.#old.delete(key);
+    this.set(key, old);
+    return old;
   }
 
-  /** @returns true if another one was forgotten for it */
-  set(key: string, value: V): boolean {
-    this.#map.set(key, value);
-    if (this.#map.size <= MAX_TOPICS) return false;
-    for (const oldest of this.#map.keys()) {
-      this.#map.delete(oldest);
-      break;
-    }
-    return true;
+  set(key: string, value: V): void {
+    this.#young.set(key, value);
+    if (this.#young.size < MAX_TOPICS / 2) return;
+    const forgotten = this.#old;
+    this.#old = this.#young;
+    this.#young = new Map();
+    if (forgotten.size > 0) this.#forgotten(forgotten);
   }
+}
+
+let latest = 0;
+
+/** Now, in milliseconds since 1970, and later than whatever was stamped before in this process. */
+function stamp(): number {
+  const now = Date.now();
+  // Within one millisecond fractions tell before from after. A clock that was set back is followed.
+  latest = now > latest || now < latest - 1000 ? now : latest + 1 / 1024;
+  return latest;
 }
 
 /** The publisher's side: numbers events per topic. */
 export class Numbering {
   readonly #id = randomId().slice(0, 16);
-  readonly #counts = new Recent<Count>();
+  // A topic that was forgotten begins anew under another name: the same one would look like a repetition.
+  readonly #counts = new Recent<Count>(() => this.#generation++);
   #generation = 0;
 
   /** The `meta` of the next event of a topic. */
@@ -58,18 +89,56 @@ export class Numbering {
     const key = `${type}:${id}`;
     let count = this.#counts.use(key);
     if (count === undefined) {
-      // A topic that was forgotten begins anew under another name: the same one would look like a repetition.
-      count = { by: `${this.#id}.${this.#generation}`, at: Date.now(), n: 0 };
-      if (this.#counts.set(key, count)) this.#generation++;
+      count = { by: `${this.#id}.${this.#generation}`, at: stamp(), n: 0, unsentFrom: 1, unsentTo: 0 };
+      this.#counts.set(key, count);
     }
     return { seq: { by: count.by, n: ++count.n, at: count.at } satisfies Sequence };
   }
+
+  /** A publish failed. A number that was surely not sent is given again, unless a later one was: then it is a gap. */
+  failed({ type, id, meta }: EventEnvelope, error: unknown): void {
+    const seq = meta?.["seq"] as Sequence | undefined;
+    if (seq === undefined || !(error instanceof PubSubError) || !UNSENT.has(error.code)) return;
+    const { by, n } = seq;
+    const count = this.#counts.use(`${type}:${id}`);
+    if (count?.by !== by) return;
+    if (n !== count.unsentTo + 1) count.unsentFrom = n;
+    count.unsentTo = n;
+    if (n === count.n) count.n = count.unsentTo = count.unsentFrom - 1;
+  }
 }
 
-/** One subscription's side: finds what is missing and what is repeated, per publisher and topic. */
+/** Codes of publishes that never left. */
+const UNSENT: ReadonlySet<string> = new Set(["PAYLOAD", "NOT_READY", "OVERFLOW"]);
+
+interface Place {
+  n: number;
+  readonly at: number;
+}
+
+/**
+ * One subscription's side: finds what is missing and what is repeated, per publisher and topic.
+ *
+ * Numbers are not signed. Who may publish to a topic can spoil the numbers of others there: hide at most `MAX_LATE` of
+ * their events, or feign a gap. It can cost neither memory nor what comes after.
+ */
 export class Tracking {
-  readonly #last = new Recent<{ n: number }>();
-  readonly #since = Date.now();
+  readonly #places = new Recent<Place>((places) => {
+    // Of a topic as old as one that was forgotten nobody knows whether it was seen before.
+    for (const { at } of places.values()) if (at > this.#since) this.#since = at;
+  });
+  readonly #exact: boolean;
+  /** Topics that began after it are seen from their first event. */
+  #since = Infinity;
+
+  constructor(filter: Filter) {
+    this.#exact = filter.id !== undefined && !isPattern(filter.type);
+  }
+
+  /** The subscription is live: from now on what is published is owed. */
+  live(): void {
+    this.#since = stamp();
+  }
 
   /**
    * Looks at an event that arrived.
@@ -78,17 +147,29 @@ export class Tracking {
    * place was reported as a gap already)
    */
   admit({ type, id, meta }: EventEnvelope): Gap | boolean {
-    const seq = meta?.["seq"] as Partial<Sequence> | undefined;
-    if (typeof seq?.by !== "string" || typeof seq.n !== "number") return true;
-    const key = `${seq.by} ${type}:${id}`;
-    const known = this.#last.use(key);
-    // The first one that we see: what came before it was missed only if it was published since we listen.
-    const last = known?.n ?? ((seq.at ?? 0) > this.#since ? 0 : seq.n - 1);
-    if (seq.n <= last) return false;
-    if (known === undefined) this.#last.set(key, { n: seq.n });
-    else known.n = seq.n;
-    if (seq.n === last + 1) return true;
-    const now = Date.now();
-    return { reason: "sequence", since: now, until: now, lost: seq.n - last - 1 };
+    const seq = meta?.["seq"] as Partial<Sequence> | null | undefined;
+    if (typeof seq?.by !== "string" || seq.by.length > MAX_NAME) return true;
+    const { by, n = 0 } = seq;
+    if (!Number.isSafeInteger(n) || n < 1) return true;
+    const key = this.#exact ? by : `${by.length}:${by}${type}:${id}`;
+    const place = this.#places.use(key);
+    if (place === undefined) return this.#first(key, n, seq.at);
+    const last = place.n;
+    if (n <= last && last - n < MAX_LATE) return false;
+    place.n = n;
+    return n === last + 1 || sequenceGap(n < last ? "unknown" : n - last - 1);
   }
+
+  #first(key: string, n: number, at: unknown): Gap | boolean {
+    const began = typeof at === "number" && at < Date.now() + MAX_AHEAD ? at : 0;
+    // What came before it was missed only if it was published since we listen.
+    const missed = began > this.#since ? n - 1 : 0;
+    this.#places.set(key, { n, at: began });
+    return missed === 0 || sequenceGap(missed);
+  }
+}
+
+function sequenceGap(lost: Gap["lost"]): Gap {
+  const now = Date.now();
+  return { reason: "sequence", since: now, until: now, lost };
 }
