@@ -43,11 +43,6 @@ export default defineConfig({
       exclude: ["packages/hub/src/cli.ts", "packages/hub/src/cli/**"],
       reporter: ["json-summary", "lcovonly"],
       reportOnFailure: true,
-      // A little below what is reached, see CONTRIBUTING.md; raise them with it.
-      thresholds: {
-        "packages/pubsub/src/**": { lines: 94, branches: 89, functions: 93, statements: 92 },
-        "packages/hub/src/**": { lines: 78, branches: 63, functions: 72, statements: 75 },
-      },
     },
   },
 });

@@ -10,6 +10,11 @@ import { relative, sep } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 
+/** Percent that all tests together must reach: a little below what they do, see CONTRIBUTING.md. Raise them with it. */
+const THRESHOLDS = {
+  "packages/hub": { lines: 78, branches: 63, functions: 72, statements: 75 },
+  "packages/pubsub": { lines: 94, branches: 89, functions: 93, statements: 92 },
+};
 const KINDS = ["lines", "branches", "functions", "statements"];
 const LEAST = 10;
 
@@ -31,18 +36,26 @@ const files = Object.entries(JSON.parse(readFileSync(summary, "utf8")))
 
 const percent = (some, kind) => {
   const of = (what) => some.reduce((sum, { counts }) => sum + counts[kind][what], 0);
-  return of("total") === 0 ? "–" : `${((100 * of("covered")) / of("total")).toFixed(1)} %`;
+  return of("total") === 0 ? 100 : (100 * of("covered")) / of("total");
 };
-const row = (name, some) => [name.padEnd(44), ...KINDS.map((kind) => percent(some, kind).padStart(11))].join("");
+const row = (name, some) =>
+  [name.padEnd(46), ...KINDS.map((kind) => `${percent(some, kind).toFixed(1)} %`.padStart(11))].join("");
 
-console.log(["\nreached by the tests".padEnd(45), ...KINDS.map((kind) => kind.padStart(11))].join(""));
-for (const folder of [...new Set(files.map(({ file }) => file.split("/").slice(0, 2).join("/")))])
-  console.log(
-    row(
-      folder,
-      files.filter(({ file }) => file.startsWith(`${folder}/`)),
-    ),
-  );
-console.log(`\nthe least\n`);
+console.log(`\n${["reached by the tests".padEnd(46), ...KINDS.map((kind) => kind.padStart(11))].join("")}`);
+const short = [];
+for (const [folder, thresholds] of Object.entries(THRESHOLDS)) {
+  const inside = files.filter(({ file }) => file.startsWith(`${folder}/`));
+  console.log(row(folder, inside));
+  for (const kind of KINDS)
+    if (percent(inside, kind) < thresholds[kind])
+      short.push(`${folder}: less than ${thresholds[kind]} % of the ${kind}`);
+}
+console.log("\nthe least");
 for (const one of files.toSorted((a, b) => a.counts.branches.pct - b.counts.branches.pct).slice(0, LEAST))
   console.log(row(one.file, [one]));
+
+// Some of the tests cannot reach what all of them do.
+if (process.argv.length === 2 && short.length > 0) {
+  console.error(`\ncoverage: ${short.join("; ")}`);
+  process.exitCode = 1;
+}

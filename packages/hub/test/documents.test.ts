@@ -23,12 +23,39 @@ test("every error code is a heading of docs/errors.md, and no other", () => {
 test("every link between the documents leads to a file", () => {
   const documents = [
     "README.md",
+    "CONTRIBUTING.md",
+    "AGENTS.md",
+    "packages/pubsub/README.md",
+    "packages/hub/README.md",
     "docs/errors.md",
     ...readdirSync(new URL("docs/architecture/", root)).map((name) => `docs/architecture/${name}`),
   ];
   for (const document of documents)
     for (const [, target = ""] of read(document).matchAll(/\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)/g))
       expect(() => readdirOrRead(new URL(target, new URL(document, root))), `${document} → ${target}`).not.toThrow();
+});
+
+/** The sources of a package, by their paths below `src`. */
+function sources(name: string): string[] {
+  return readdirSync(new URL(`packages/${name}/src/`, root), { recursive: true, encoding: "utf8" })
+    .map((file) => file.replaceAll("\\", "/"))
+    .filter((file) => file.endsWith(".ts"));
+}
+
+test.each([
+  ["pubsub", ["operators", "event-targets", "testing"]],
+  ["hub", ["cli"]],
+])("every source file of %s is in the tables of docs/architecture, or its folder is described", (name, described) => {
+  const tables = read("docs/architecture/README.md");
+  const files = sources(name).filter((file) => !described.some((folder) => file.startsWith(`${folder}/`)));
+  expect(files.filter((file) => file !== "index.ts" && !tables.includes(`\`${file}\``))).toEqual([]);
+});
+
+test.each(["AGENTS.md", "docs/architecture/README.md"])("every source file that %s names is there", (document) => {
+  const names = new Set(["pubsub", "hub"].flatMap(sources).map((file) => file.split("/").at(-1)));
+  const named = Array.from(read(document).matchAll(/`(?:link\/)?([a-z-]+\.ts)`/g), (match) => match[1]);
+  expect(named.length).toBeGreaterThan(20);
+  expect(named.filter((file) => !names.has(file))).toEqual([]);
 });
 
 function readdirOrRead(url: URL): void {
