@@ -1,7 +1,7 @@
 import type { EventEnvelope } from "./envelope.ts";
 import { ours, PubSubError } from "./errors.ts";
 import { Ring } from "./ring.ts";
-import { deadline } from "./timers.ts";
+import { afterArrivals, deadline } from "./timers.ts";
 
 /** A publish that has not settled. */
 class Entry {
@@ -92,10 +92,18 @@ export class Outbound {
     return entry.promise;
   }
 
+  /**
+   * Rejects what is in flight, but for that of which the transport has just said that it was accepted: its word may have
+   * come in the same task as the end of the connection, and is on its way to us.
+   */
   rejectAll(error: unknown): void {
-    for (let i = 0; i < this.#flight.size; i++) this.#reject(this.#flight.at(i) as Entry, error);
-    this.#flight.clear();
-    for (const entry of [...this.#unlooped]) this.#reject(entry, error);
+    const flight = [...this.#unlooped];
+    for (let i = 0; i < this.#flight.size; i++) flight.push(this.#flight.at(i) as Entry);
+    if (flight.length === 0) return;
+    afterArrivals(() => {
+      for (const entry of flight) if (!entry.accepted) this.#reject(entry, error);
+      this.#advance();
+    });
   }
 
   /** Resolves when the owner's (or everyone's) publishes have settled; after `timeout` ms the rest is rejected. */
