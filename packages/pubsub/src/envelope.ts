@@ -9,6 +9,8 @@ export interface EnvelopeMeta {
   readonly origin?: string;
   /** The bridges that the event has passed; stops loops. */
   readonly hops?: readonly string[];
+  /** The name that the first bridge gave the event, so that it passes once where several ways lead to one target. */
+  readonly passage?: string;
   readonly [member: string]: unknown;
 }
 

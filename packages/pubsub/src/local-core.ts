@@ -26,9 +26,13 @@ const IN_PROCESS: Supports = {
 
 /** A core whose status never changes and whose publishes never wait. */
 abstract class InstantCore implements Core {
-  readonly id: string = randomId();
+  readonly id: string;
   abstract readonly supports: Supports;
   readonly status: Status = "ready";
+
+  constructor(id: string = randomId()) {
+    this.id = id;
+  }
 
   onStatus(): () => void {
     return () => undefined;
@@ -77,8 +81,8 @@ export class PlainCore extends InstantCore {
   /** What this core is dispatching; that, and nothing else, is its own. */
   #current: unknown;
 
-  constructor(target: EventTarget, onError: ((error: unknown) => void) | undefined) {
-    super();
+  constructor(target: EventTarget, onError: ((error: unknown) => void) | undefined, id?: string) {
+    super(id);
     this.#target = target;
     allowListeners(target);
     this.#onError = onError;

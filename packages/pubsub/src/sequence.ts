@@ -1,5 +1,6 @@
 import type { EnvelopeMeta, EventEnvelope } from "./envelope.ts";
 import { PubSubError } from "./errors.ts";
+import { Recent } from "./recent.ts";
 import { isPattern } from "./topic.ts";
 import { randomId } from "./timers.ts";
 import type { Filter, Gap } from "./transport.ts";
@@ -32,41 +33,6 @@ interface Count {
   unsentTo: number;
 }
 
-/**
- * Remembers the most recently used, in two halves: when the new one is full, what is still in the old one is forgotten.
- * (Taking the oldest out of one Map, again and again, gets slower and slower: V8 searches the places of the deleted.)
- */
-class Recent<V> {
-  #young = new Map<string, V>();
-  #old = new Map<string, V>();
-  readonly #forgotten: (values: ReadonlyMap<string, V>) => void;
-
-  /** Calls back with what is forgotten. */
-  constructor(forgotten: (values: ReadonlyMap<string, V>) => void) {
-    this.#forgotten = forgotten;
-  }
-
-  /** The value, which counts as used now. */
-  use(key: string): V | undefined {
-    const value = this.#young.get(key);
-    if (value !== undefined || this.#old.size === 0) return value;
-    const old = this.#old.get(key);
-    if (old === undefined) return undefined;
-    this.#old.delete(key);
-    this.set(key, old);
-    return old;
-  }
-
-  set(key: string, value: V): void {
-    this.#young.set(key, value);
-    if (this.#young.size < MAX_TOPICS / 2) return;
-    const forgotten = this.#old;
-    this.#old = this.#young;
-    this.#young = new Map();
-    if (forgotten.size > 0) this.#forgotten(forgotten);
-  }
-}
-
 let latest = 0;
 
 /** Now, in milliseconds since 1970, and later than whatever was stamped before in this process. */
@@ -81,7 +47,7 @@ function stamp(): number {
 export class Numbering {
   readonly #id = randomId().slice(0, 16);
   // A topic that was forgotten begins anew under another name: the same one would look like a repetition.
-  readonly #counts = new Recent<Count>(() => this.#generation++);
+  readonly #counts = new Recent<Count>(MAX_TOPICS, () => this.#generation++);
   #generation = 0;
 
   /** The `meta` of the next event of a topic. */
@@ -123,7 +89,7 @@ interface Place {
  * their events, or feign a gap. It can cost neither memory nor what comes after.
  */
 export class Tracking {
-  readonly #places = new Recent<Place>((places) => {
+  readonly #places = new Recent<Place>(MAX_TOPICS, (places) => {
     // Of a topic as old as one that was forgotten nobody knows whether it was seen before.
     for (const { at } of places.values()) if (at > this.#since) this.#since = at;
   });
