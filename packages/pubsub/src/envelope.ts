@@ -77,7 +77,8 @@ export function isEnvelope(value: unknown): value is EventEnvelope {
  */
 export function parseEnvelope(data: unknown): EventEnvelope {
   const value = typeof data === "string" ? parseJson(data) : data;
-  if (!isEnvelope(value))
+  // A pipe of clones can carry undefined. JSON cannot: passed on, it would be no envelope to whoever receives it.
+  if (!isEnvelope(value) || value.payload === undefined)
     throw new PubSubError("MALFORMED", `Not an envelope: ${excerpt(value)}. Send { type, id, payload }.`);
   const problem = typeProblem(value.type);
   if (problem !== undefined)

@@ -3,6 +3,9 @@ import type { ListenOptions } from "./api.ts";
 import { excerpt, PubSubError } from "./errors.ts";
 import type { OnGap } from "./queue.ts";
 
+/** Characters of a group's name; the link protocol takes no more. */
+const MAX_GROUP = 1024;
+
 // What is wrong with an option is said when it is given, by name.
 
 export function checkGap(onGap: OnGap | undefined): OnGap | undefined {
@@ -15,6 +18,8 @@ export function checkListening({ signal, onGap, group, own }: ListenOptions): vo
   checkGap(onGap);
   if (group !== undefined && (typeof group !== "string" || group === ""))
     throw new PubSubError("INVALID_OPTION", `group must be a string that is not empty, not ${excerpt(group)}.`);
+  if (group !== undefined && group.length > MAX_GROUP)
+    throw new PubSubError("INVALID_OPTION", `group may have ${MAX_GROUP} characters, this one has ${group.length}.`);
   if (own !== undefined && typeof own !== "boolean")
     throw new PubSubError("INVALID_OPTION", `own must be true or false, not ${excerpt(own)}.`);
 }

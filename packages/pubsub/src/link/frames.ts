@@ -98,15 +98,17 @@ const CHECKS: Partial<Record<ControlType, (payload: Record<string, unknown>) => 
     versions.length <= 64 &&
     (limits === undefined || isLimits(limits)) &&
     (session === undefined || (isText(session) && isCount(received))),
-  $welcome: ({ nonce, version, limits, received }) =>
+  $welcome: ({ nonce, version, session, resumeWindow, limits, received }) =>
     isText(nonce) &&
     isCount(version) &&
+    (session === undefined || isText(session)) &&
+    isOptionalTime(resumeWindow) &&
     (limits === undefined || isLimits(limits)) &&
     (received === undefined || isCount(received)),
   $subscribe: ({ ref, type, id, group }) =>
-    isCount(ref) && typeof type === "string" && isOptionalText(id) && isOptionalText(group),
+    isCount(ref) && typeof type === "string" && isOptionalText(id) && (group === undefined || isText(group)),
   $subscribed: ({ ref }) => isCount(ref),
-  $refused: ({ ref, at, code }) => isText(code) && (isCount(ref) || isCount(at)),
+  $refused: ({ ref, at, code, message }) => isText(code) && isOptionalText(message) && (isCount(ref) || isCount(at)),
   $unsubscribe: ({ ref }) => isCount(ref),
   $ack: ({ received }) => isCount(received),
   $keep: ({ refs }) => Array.isArray(refs) && refs.every(isCount),

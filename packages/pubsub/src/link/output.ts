@@ -60,6 +60,9 @@ function encode(envelope: EventEnvelope): string {
     if (typeof payload === "function" || typeof payload === "symbol")
       throw new TypeError(`a ${typeof payload} is no JSON`);
     json = JSON.stringify(envelope);
+    // One whose toJSON gives nothing does too; the far end would not count it as an event.
+    if (typeof (payload as { toJSON?: unknown } | null)?.toJSON === "function" && JSON.stringify(payload) === undefined)
+      throw new TypeError("its toJSON returned nothing");
   } catch (cause) {
     throw new PayloadError(type, id, `The payload cannot be serialised as JSON: ${(cause as Error).message}`, {
       cause,
