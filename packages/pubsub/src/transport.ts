@@ -14,6 +14,7 @@ import type { EventEnvelope } from "./envelope.ts";
 export { defineEventTarget } from "./event-target.ts";
 export type { AlkEventTarget, EventTargetOptions } from "./event-target.ts";
 export { payloadTarget } from "./payload-target.ts";
+export type { PayloadTargetOptions } from "./payload-target.ts";
 export type { Channel, ChannelReceiver } from "./channel.ts";
 export { connectLink, LINKED } from "./link/link.ts";
 export type { Link, LinkOptions } from "./link/link.ts";
