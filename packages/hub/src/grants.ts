@@ -23,7 +23,8 @@ export function covers(grants: readonly Granted[] | undefined, wanted: Filter): 
 function coversType(wide: string, narrow: string): boolean {
   if (!isPattern(narrow)) return matchesType(wide, narrow);
   const wides = wide.split(".");
-  const narrows = narrow.split(".");
+  // A type has at least one token, so ** alone is the same as *.**.
+  const narrows = narrow === "**" ? ["*", "**"] : narrow.split(".");
   for (let i = 0; i < narrows.length; i++) {
     if (wides[i] === "**") return true;
     if (narrows[i] === "**" || wides[i] === undefined) return false;

@@ -1,6 +1,6 @@
 import { PubSubError } from "@alkdev/pubsub";
 import type { EventEnvelope, Filter, Gap } from "@alkdev/pubsub";
-import { checkFilter, isPattern, Outgoing, Session } from "@alkdev/pubsub/transport";
+import { checkFilter, isPattern, matchesFilter, Outgoing, Session } from "@alkdev/pubsub/transport";
 import type { Channel, Entry, SessionOptions, SessionOwner } from "@alkdev/pubsub/transport";
 import type { Interested } from "./backplane.ts";
 import { covers } from "./grants.ts";
@@ -35,7 +35,7 @@ export class LinkFilter implements Entry, Interested, Member {
   }
 
   deliver(envelope: EventEnvelope): void {
-    this.serve(new Outgoing(envelope));
+    this.link.deliver(envelope, this);
   }
 
   gap(gap: Gap): void {
@@ -56,6 +56,7 @@ export class Link implements HubLink, SessionOwner {
   readonly #hub: LinkHub;
   readonly session: Session;
   readonly #filters = new Map<number, LinkFilter>();
+  readonly #plain: boolean;
   readonly #since = Date.now();
   readonly #rate: Rate;
   #grant: Grant;
@@ -70,6 +71,7 @@ export class Link implements HubLink, SessionOwner {
 
   constructor(hub: LinkHub, channel: Channel, id: number, identity: string | undefined, { plain }: ConnectOptions) {
     this.#hub = hub;
+    this.#plain = plain !== undefined;
     this.id = id;
     this.identity = identity;
     this.#grant = hub.authorize(identity);
@@ -122,6 +124,18 @@ export class Link implements HubLink, SessionOwner {
     this.#sent++;
   }
 
+  /** An event that came for one filter alone; it comes again for each other one that matches. */
+  deliver(envelope: EventEnvelope, filter: LinkFilter): void {
+    const outgoing = new Outgoing(envelope);
+    if (!this.#plain) return this.forward(outgoing, undefined, filter.ref);
+    // Plain links know no filters: the first that matches is the one that counts.
+    for (const each of this.#filters.values())
+      if (matchesFilter(each, envelope)) {
+        if (each === filter) this.forward(outgoing, undefined);
+        return;
+      }
+  }
+
   sendGap(ref: number, gap: Gap): void {
     this.session.sendGap(ref, gap);
   }
@@ -161,7 +175,13 @@ export class Link implements HubLink, SessionOwner {
     this.#hub.attached(this);
     if (how !== "resumed") return;
     // What it may do can have changed since.
-    this.#grant = this.#hub.authorize(this.identity);
+    try {
+      this.#grant = this.#hub.authorize(this.identity);
+    } catch (error) {
+      // Who cannot be asked about may do nothing.
+      this.#grant = { publish: [], subscribe: [] };
+      this.error(error);
+    }
     for (const [ref, filter] of this.#filters)
       if (!covers(this.#grant.subscribe, filter)) this.revoke(ref, notGranted("subscribe to", filter));
   }
