@@ -1,4 +1,4 @@
-import { allowListeners, checkSignal, onAbort } from "./abort.ts";
+import { checkSignal, onAbort } from "./abort.ts";
 import { coreOf } from "./core.ts";
 import type { Core, Sink } from "./core.ts";
 import type { EventEnvelope } from "./envelope.ts";
@@ -11,12 +11,30 @@ import type { TransportCore } from "./transport-core.ts";
 
 type AnyListener = EventListenerOrEventListenerObject;
 
-/** A listener as it was added, and what was really registered for it. */
+/** A listener as it was added. */
 interface Registration {
   readonly listener: AnyListener;
   readonly capture: boolean;
-  readonly registered: AnyListener;
+  readonly once: boolean;
   readonly release: (() => void) | undefined;
+  /** Also while a dispatch goes over a list that still has it. */
+  removed: boolean;
+}
+
+/** What listeners get. Remembers that it was stopped, which events tell nobody. */
+class TopicEvent extends CustomEvent<unknown> {
+  readonly of: TopicSink;
+  stopped = false;
+
+  constructor(of: TopicSink, detail: unknown) {
+    super(of.topic, { detail });
+    this.of = of;
+  }
+
+  override stopImmediatePropagation(): void {
+    this.stopped = true;
+    super.stopImmediatePropagation();
+  }
 }
 
 /** One topic that has listeners; a sink of the core. */
@@ -28,7 +46,13 @@ class TopicSink implements Sink {
   readonly own = true;
   readonly owner: Facade;
   readonly topic: string;
-  registrations: Registration[] = [];
+  /** In order of adding; never changed, but replaced. */
+  registrations: readonly Registration[] = [];
+  /** What the platform calls, once an event. */
+  readonly listener = (event: Event): void => {
+    // Node calls what was added during a dispatch for the event under way, and this topic may have come anew.
+    if (event instanceof TopicEvent && event.of === this) this.#call(event);
+  };
 
   constructor(topic: string, owner: Facade) {
     const { type, id } = parseTopic(topic);
@@ -39,7 +63,7 @@ class TopicSink implements Sink {
   }
 
   deliver(envelope: EventEnvelope): void {
-    this.owner.emit(this.topic, envelope);
+    this.owner.emit(this, envelope);
   }
 
   gap(gap: Gap): void {
@@ -54,27 +78,44 @@ class TopicSink implements Sink {
   end(): void {
     this.owner.dropTopic(this);
   }
+
+  #call(event: TopicEvent): void {
+    const { registrations } = this;
+    for (const capture of [true, false]) {
+      for (const registration of registrations) {
+        if (registration.removed || registration.capture !== capture) continue;
+        if (registration.once) this.owner.remove(this, registration);
+        const { listener } = registration;
+        try {
+          if (typeof listener === "function") listener.call(this.owner, event);
+          else listener.handleEvent(event);
+        } catch (error) {
+          // Uncaught, as the standard has it: `onError` is for what goes wrong with the target.
+          report(error, undefined);
+        }
+        if (event.stopped) return;
+      }
+      if (event.cancelBubble) return;
+    }
+  }
 }
 
 /**
- * The web standard's face of a core. Dispatching to listeners is the platform's own (order, `once`, `signal`, object
- * listeners, removal during dispatch, errors); what is added is that the first listener of a topic subscribes and the
- * last one unsubscribes. To know when that is, every registration is mirrored here, so `once` and `signal` go through
- * our own `removeEventListener`.
+ * The web standard's face of a core. The platform dispatches, so that an event has its target, phase and path; which
+ * listeners there are is kept here, because the first one of a topic subscribes and the last one unsubscribes, and they
+ * are called from here, because Node departs from the standard in what they see (`currentTarget`), which of them it calls
+ * (those added meanwhile) and in which order (capture).
  */
 export class Facade extends EventTarget implements AsyncDisposable {
   readonly #core: Core & Pick<TransportCore, "close" | "closed">;
   readonly #onError: ((error: unknown) => void) | undefined;
   readonly #topics = new Map<string, TopicSink>();
-  /** What is being dispatched; the core dispatches one after the other. */
-  #current: Event | undefined;
 
   constructor(core: TransportCore, onError: ((error: unknown) => void) | undefined) {
     super();
     Object.defineProperty(this, coreOf, { value: core });
     this.#core = core;
     this.#onError = onError;
-    allowListeners(this);
   }
 
   get supports(): Supports {
@@ -108,27 +149,22 @@ export class Facade extends EventTarget implements AsyncDisposable {
     options?: boolean | AddEventListenerOptions,
   ): void {
     const sink = this.#topics.get(topic) ?? new TopicSink(topic, this);
-    if (listener === null || listener === undefined) return;
-    const { capture = false, once = false, signal } = settingsOf(options);
+    const { once = false, signal } = settingsOf(options);
+    const capture = captureOf(options);
     checkSignal(signal);
+    if (listener === null || listener === undefined) return;
+    if (typeof listener !== "function" && typeof listener !== "object")
+      throw new TypeError(`A listener is a function, or an object with handleEvent, not ${excerpt(listener)}.`);
     if (signal?.aborted === true) return;
     if (sink.registrations.some((known) => known.listener === listener && known.capture === capture)) return;
-    const remove = (): void => this.removeEventListener(topic, listener, { capture });
-    // Node calls a listener for the very event during which it was added; the standard does not.
-    const missed = this.#current;
-    const registered: AnyListener =
-      once || missed !== undefined
-        ? (event) => {
-            if (event === missed) return;
-            if (once) remove();
-            if (typeof listener === "function") listener.call(this, event);
-            else listener.handleEvent(event);
-          }
-        : listener;
-    // The platform's own checks of the listener come first, so that a refused one leaves nothing behind.
-    super.addEventListener(topic, registered, { capture });
-    const release = signal && onAbort(signal, remove);
-    sink.registrations.push({ listener, capture, registered, release });
+    const registration: Registration = {
+      listener,
+      capture,
+      once: Boolean(once),
+      release: signal && onAbort(signal, () => this.remove(sink, registration)),
+      removed: false,
+    };
+    sink.registrations = [...sink.registrations, registration];
     if (sink.registrations.length === 1) this.#subscribe(sink);
   }
 
@@ -137,15 +173,21 @@ export class Facade extends EventTarget implements AsyncDisposable {
     listener: AnyListener | null,
     options?: boolean | EventListenerOptions,
   ): void {
-    const { capture = false } = settingsOf(options);
+    const capture = captureOf(options);
     const sink = this.#topics.get(topic);
-    const at = sink?.registrations.findIndex((known) => known.listener === listener && known.capture === capture) ?? -1;
-    if (sink === undefined || at < 0) return;
-    const [gone] = sink.registrations.splice(at, 1) as [Registration];
-    gone.release?.();
-    super.removeEventListener(topic, gone.registered, capture);
+    const registration = sink?.registrations.find((known) => known.listener === listener && known.capture === capture);
+    if (sink !== undefined && registration !== undefined) this.remove(sink, registration);
+  }
+
+  /** @internal */
+  remove(sink: TopicSink, registration: Registration): void {
+    if (registration.removed) return;
+    registration.removed = true;
+    registration.release?.();
+    sink.registrations = sink.registrations.filter((known) => known !== registration);
     if (sink.registrations.length > 0) return;
-    this.#topics.delete(topic);
+    this.#topics.delete(sink.topic);
+    super.removeEventListener(sink.topic, sink.listener);
     this.#core.unsubscribe(sink);
   }
 
@@ -167,10 +209,8 @@ export class Facade extends EventTarget implements AsyncDisposable {
   }
 
   /** @internal An envelope for the listeners of a topic. */
-  emit(topic: string, envelope: EventEnvelope): void {
-    this.#current = new CustomEvent(topic, { detail: this.detailOf(envelope) });
-    super.dispatchEvent(this.#current);
-    this.#current = undefined;
+  emit(sink: TopicSink, envelope: EventEnvelope): void {
+    super.dispatchEvent(new TopicEvent(sink, this.detailOf(envelope)));
   }
 
   /** @internal What an event that is dispatched means. @throws PubSubError */
@@ -196,15 +236,18 @@ export class Facade extends EventTarget implements AsyncDisposable {
   dropTopic(sink: TopicSink): void {
     if (this.#topics.get(sink.topic) !== sink) return;
     this.#topics.delete(sink.topic);
-    for (const { registered, capture, release } of sink.registrations.splice(0)) {
-      release?.();
-      super.removeEventListener(sink.topic, registered, capture);
+    for (const registration of sink.registrations) {
+      registration.removed = true;
+      registration.release?.();
     }
+    sink.registrations = [];
+    super.removeEventListener(sink.topic, sink.listener);
     this.#core.unsubscribe(sink);
   }
 
   #subscribe(sink: TopicSink): void {
     this.#topics.set(sink.topic, sink);
+    super.addEventListener(sink.topic, sink.listener);
     try {
       this.#core.subscribe(sink)?.catch((error: unknown) => this.#refused(sink, error));
     } catch (error) {
@@ -218,7 +261,12 @@ export class Facade extends EventTarget implements AsyncDisposable {
   }
 }
 
-/** As the standard reads it: a boolean is `capture`, and nothing, null included, is no options. */
+/** As the standard reads them: what is no object has no options but `capture`. */
 function settingsOf(options: boolean | AddEventListenerOptions | null | undefined): AddEventListenerOptions {
-  return typeof options === "object" ? (options ?? {}) : { capture: options === true };
+  return typeof options === "object" ? (options ?? {}) : {};
+}
+
+/** As the standard reads it: whatever is truthy, itself where it is no object. */
+function captureOf(options: boolean | EventListenerOptions | null | undefined): boolean {
+  return Boolean(typeof options === "object" ? options?.capture : options);
 }
