@@ -6,7 +6,7 @@ import type { BufferOptions, EventEnvelope, Gap, PubSub, PubSubError, Subscripti
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 
-const RUNS = 2000 * Number(process.env["PROPERTY_RUNS"] ?? "1");
+const RUNS = 1500 * Number(process.env["PROPERTY_RUNS"] ?? "1");
 
 type OnGap = "function" | "ignore" | "none";
 
