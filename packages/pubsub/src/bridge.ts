@@ -34,7 +34,7 @@ export interface Bridge extends AsyncDisposable {
 
 /**
  * Passes events between two event targets, in both directions, each event once: it never returns to a target that it has
- * been to, however many bridges form a ring or a star. When one side ends, so does the bridge.
+ * been to, and bridges of one process that form a ring or a star pass it once. When one side ends, so does the bridge.
  *
  * @returns a promise that resolves once all that is listened to is subscribed: what is published there after that passes
  * @throws InvalidTopicError, PubSubError as `subscribe`, `INVALID_OPTION`, as rejections; nothing is left behind then
