@@ -88,7 +88,7 @@ export function checkType(type: string): void {
 }
 
 /** @throws InvalidTopicError unless the string can be subscribed to. */
-export function checkPattern(type: string): void {
+function checkPattern(type: string): void {
   const problem = typeof type === "string" ? tokensProblem(type, true) : "it is not a string";
   if (problem !== undefined)
     throw new InvalidTopicError(asText(type), `${excerpt(type)} cannot be subscribed to: ${problem}.`);
