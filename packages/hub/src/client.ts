@@ -17,7 +17,9 @@ export interface Backoff {
 
 /** Options of `createHubEventTarget`. */
 export interface HubEventTargetOptions
-  extends EventTargetOptions, Omit<LinkOptions, "reattach" | "plain" | "echo" | "groups" | "hub" | "findSession"> {
+  extends
+    EventTargetOptions,
+    Omit<LinkOptions, "reattach" | "plain" | "echo" | "groups" | "hub" | "origin" | "findSession"> {
   readonly backoff?: Backoff;
   /** Failed attempts before the first success after which the target gives up (`DISCONNECTED`). Default: never. */
   readonly firstAttempts?: number;
@@ -106,6 +108,9 @@ function reconnecting(url: string, options: HubEventTargetOptions): Transport {
   return {
     get supports() {
       return link.supports;
+    },
+    get origin() {
+      return link.origin;
     },
     get holds() {
       return link.holds === true;

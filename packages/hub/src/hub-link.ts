@@ -1,6 +1,6 @@
 import { PubSubError } from "@alkdev/pubsub";
 import type { EventEnvelope, Filter, Gap } from "@alkdev/pubsub";
-import { checkFilter, isPattern, matchesFilter, Outgoing, Session } from "@alkdev/pubsub/transport";
+import { checkFilter, isPattern, matchesFilter, Outgoing, randomId, Session } from "@alkdev/pubsub/transport";
 import type { Channel, Entry, SessionOptions, SessionOwner } from "@alkdev/pubsub/transport";
 import type { Interested } from "./backplane.ts";
 import { covers } from "./grants.ts";
@@ -52,6 +52,8 @@ export class Link implements HubLink, SessionOwner {
   readonly id: number;
   readonly identity: string | undefined;
   readonly closed: Promise<PubSubError>;
+  /** The `meta.origin` of this link's events; no other link may use it. */
+  readonly origin: string = randomId();
   isOver = false;
   readonly #hub: LinkHub;
   readonly session: Session;
@@ -82,6 +84,7 @@ export class Link implements HubLink, SessionOwner {
       plain: plain !== undefined,
       echo: true,
       groups: true,
+      origin: this.origin,
       maxFrame: frame,
       maxBuffered: buffered,
       resumeWindow,
@@ -212,7 +215,14 @@ export class Link implements HubLink, SessionOwner {
     this.#received++;
     if (!this.#rate.take()) return this.#tooFast();
     if (!covers(this.#grant.publish, envelope)) return notGranted("publish", envelope);
-    return this.#hub.publish(envelope);
+    return this.#hub.publish(this.#marked(envelope));
+  }
+
+  /** An event must not pass for that of another link, whose subscriptions may skip its own. */
+  #marked(envelope: EventEnvelope): EventEnvelope {
+    const origin = envelope.meta?.origin;
+    if (origin === this.origin || !this.#hub.mustMark(origin)) return envelope;
+    return { ...envelope, meta: { ...envelope.meta, origin: this.origin } };
   }
 
   subscribe(ref: number, filter: Filter): Promise<void> | void {

@@ -1,6 +1,6 @@
 import { PubSubError } from "@alkdev/pubsub";
 import type { EventEnvelope, Filter, Gap, PayloadError, Status, Supports } from "@alkdev/pubsub";
-import { defineEventTarget, filterKey, LINKED, Matcher, Outgoing } from "@alkdev/pubsub/transport";
+import { coreOf, defineEventTarget, filterKey, LINKED, Matcher, Outgoing } from "@alkdev/pubsub/transport";
 import type { AlkEventTarget, Channel, Entry, Receiver, Session, Transport } from "@alkdev/pubsub/transport";
 import { Backplane } from "./backplane.ts";
 import type { Interested } from "./backplane.ts";
@@ -217,6 +217,8 @@ export class LinkHub implements Hub {
   readonly #links = new Set<Link>();
   /** Links by the session that a returning one names. */
   readonly #sessions = new Map<string, Link>();
+  /** What the links' events are known by, and those of the hub's own place. */
+  readonly #origins = new Set<string>();
   /** Links without a channel, oldest first. */
   readonly #detached = new Set<Link>();
   readonly #backplane: Backplane | undefined;
@@ -251,6 +253,7 @@ export class LinkHub implements Hub {
     const { backplane } = options;
     this.#backplane = backplane && new Backplane(backplane, (envelope) => void this.#route(envelope));
     this.eventTarget = backplane ?? this.#ownPlace();
+    this.#origins.add(this.eventTarget[coreOf].id);
   }
 
   #ownPlace(): AlkEventTarget {
@@ -297,7 +300,10 @@ export class LinkHub implements Hub {
     if (this.#links.size - this.#detached.size >= this.limits.links)
       throw new PubSubError("LIMIT", `This hub has ${this.limits.links} links, which is its limit (limits.links).`);
     const link = new Link(this, channel, ++this.#lastId, identity, options);
-    if (!link.isOver) this.#links.add(link);
+    if (!link.isOver) {
+      this.#links.add(link);
+      this.#origins.add(link.origin);
+    }
     return link;
   }
 
@@ -330,8 +336,17 @@ export class LinkHub implements Hub {
   gone(link: Link, cause: PubSubError): void {
     if (cause.code === "OVERFLOW") this.slow++;
     this.#links.delete(link);
+    this.#origins.delete(link.origin);
     this.#detached.delete(link);
     this.#sessions.delete(link.session.id);
+  }
+
+  /**
+   * Whether the hub puts a link's own origin in place of this one: it is that of another link, or there is none and the
+   * backplane would take the event for the hub's own. Others are left: bridges and hubs pass on what they did not begin.
+   */
+  mustMark(origin: string | undefined): boolean {
+    return origin === undefined ? this.#backplane !== undefined : this.#origins.has(origin);
   }
 
   /** An event of a link. @returns what refuses it */

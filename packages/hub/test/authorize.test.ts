@@ -368,7 +368,8 @@ describe("an onError that throws or rejects", () => {
     const warned = (warning: Error): void => void warnings.push(warning);
     process.on("warning", warned);
     onTestFinished(() => void process.off("warning", warned));
-    const { url, hub } = await openHub({ onError: () => onError() as void, limits: { frame: 1000 } });
+    const fails: () => unknown = onError;
+    const { url, hub } = await openHub({ onError: () => fails(), limits: { frame: 1000 } });
     const client = openClient(url);
     const events = await client.subscribe("a");
     const peer = dial(url);

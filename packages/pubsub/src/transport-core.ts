@@ -103,6 +103,8 @@ export class TransportCore implements Core, Receiver {
   readonly #outbound: Outbound;
   readonly #statusListeners = new Set<(status: Status, cause: unknown) => void>();
   readonly id: string = randomId();
+  /** What the far end has known this side by; what was published under an earlier one may still come back. */
+  #origins: readonly string[] = [];
   /** Counts interruptions; an answer to a question of an earlier epoch is void. */
   #epoch = 0;
   #status: Status = "idle";
@@ -186,7 +188,7 @@ export class TransportCore implements Core, Receiver {
     const { echo } = this.#transport.supports;
     let accepted: Promise<void> | void;
     try {
-      accepted = this.#transport.publish(echo ? withOrigin(envelope, this.id) : envelope);
+      accepted = this.#transport.publish(echo ? withOrigin(envelope, this.#origin()) : envelope);
     } catch (error) {
       return Promise.reject(ours("REFUSED", "The event was not published", error));
     }
@@ -195,6 +197,17 @@ export class TransportCore implements Core, Receiver {
       return DONE;
     }
     return this.#outbound.follow(envelope, owner, accepted ?? DONE, !echo);
+  }
+
+  #origin(): string {
+    const { origin } = this.#transport;
+    if (origin === undefined) return this.id;
+    if (this.#origins[0] !== origin) this.#origins = [origin, ...this.#origins.slice(0, MAX_ORIGINS - 1)];
+    return origin;
+  }
+
+  #isOwn(origin: unknown): boolean {
+    return origin !== undefined && (origin === this.id || this.#origins.includes(origin as string));
   }
 
   // --------------------------------------------------------------------------------------------------- subscribing
@@ -514,7 +527,7 @@ export class TransportCore implements Core, Receiver {
 
   deliver(envelope: EventEnvelope, filter?: Filter): void {
     if (this.#over !== undefined && this.#status === "closed") return;
-    const own = envelope.meta?.origin === this.id;
+    const own = this.#isOwn(envelope.meta?.origin);
     if (filter === undefined) return this.#dispatcher.dispatch(envelope, own);
     const state = this.#byFilter.get(filter);
     // Brokers' patterns may be wider than ours (Redis globs cross dots), so the filter has the last word.
@@ -631,6 +644,9 @@ export class TransportCore implements Core, Receiver {
     report(error, this.#options.onError);
   }
 }
+
+/** Origins that are remembered. */
+const MAX_ORIGINS = 16;
 
 function topicOf(envelope: EventEnvelope): string {
   return formatTopic(envelope.type, envelope.id);

@@ -24,6 +24,7 @@ export type { SessionOptions, SessionOwner } from "./link/session.ts";
 export { Outgoing } from "./link/output.ts";
 export { coreOf } from "./core.ts";
 export type { Core, Sink } from "./core.ts";
+export { randomId } from "./timers.ts";
 export { Matcher } from "./matcher.ts";
 export type { Entry } from "./matcher.ts";
 export { isEnvelope, parseEnvelope } from "./envelope.ts";
@@ -142,6 +143,8 @@ export interface Transport {
    * is back, once. Default false: the core rejects with `INTERRUPTED`.
    */
   readonly holds?: boolean;
+  /** The `meta.origin` that the far end knows this side by, where it gives one. Default: the core's own. */
+  readonly origin?: string | undefined;
   /**
    * Makes the transport ready, once. A rejection is forgotten: the next use calls `open` again. The signal is aborted
    * when the core no longer waits (time-out, close); whatever was begun is then undone.

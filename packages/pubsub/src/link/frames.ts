@@ -42,6 +42,8 @@ export interface Welcome {
   readonly echo?: boolean;
   /** Whether subscriptions may name a group; only a hub serves groups. */
   readonly groups?: boolean;
+  /** The `meta.origin` that is this link's alone; a hub lets no other link use it. */
+  readonly origin?: string;
   readonly limits: Limits;
 }
 
@@ -98,8 +100,9 @@ const CHECKS: Partial<Record<ControlType, (payload: Record<string, unknown>) => 
     versions.length <= 64 &&
     (limits === undefined || isLimits(limits)) &&
     (session === undefined || (isText(session) && isCount(received))),
-  $welcome: ({ nonce, version, session, resumeWindow, limits, received }) =>
+  $welcome: ({ nonce, version, session, resumeWindow, limits, received, origin }) =>
     isText(nonce) &&
+    (origin === undefined || isText(origin)) &&
     isCount(version) &&
     (session === undefined || isText(session)) &&
     isOptionalTime(resumeWindow) &&

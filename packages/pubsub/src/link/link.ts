@@ -82,7 +82,10 @@ export function connectLink(options: LinkOptions = {}): Link {
 export interface ChannelEventTargetOptions
   extends
     EventTargetOptions,
-    Omit<LinkOptions, "reattach" | "echo" | "groups" | "hub" | "resumeWindow" | "maxOutbox" | "findSession"> {}
+    Omit<
+      LinkOptions,
+      "reattach" | "echo" | "groups" | "hub" | "origin" | "resumeWindow" | "maxOutbox" | "findSession"
+    > {}
 
 /** An event target over one channel, connecting at once: what the pipes' `create…EventTarget` have in common. */
 export function overChannel<TEvent extends TypedEvent>(
@@ -99,6 +102,7 @@ class ChannelLink implements Link {
   onWelcomed: (() => void) | undefined;
   readonly #options: LinkOptions;
   #supports: Supports;
+  #origin: string | undefined;
   #session: Session | undefined;
   #receiver: Receiver | undefined;
   #opening: { resolve: () => void; reject: (error: unknown) => void } | undefined;
@@ -121,6 +125,10 @@ class ChannelLink implements Link {
 
   get supports(): Supports {
     return this.#supports;
+  }
+
+  get origin(): string | undefined {
+    return this.#origin;
   }
 
   get holds(): boolean {
@@ -225,6 +233,7 @@ class ChannelLink implements Link {
       const resumed = how === "resumed";
       if (!resumed) this.#forgetOurs();
       this.#up = true;
+      if (!resumed) this.#origin = welcome.origin;
       if (this.#options.plain !== true && !resumed)
         this.#supports = { ...this.#supports, echo: welcome.echo === true, groups: welcome.groups === true };
       this.onWelcomed?.();

@@ -35,6 +35,8 @@ export interface SessionOptions {
   readonly echo?: boolean;
   /** What `$welcome` says of this side; a hub serves groups. */
   readonly groups?: boolean;
+  /** What `$welcome` says of this side: the `meta.origin` that it knows the far end by. */
+  readonly origin?: string;
   /**
    * How long a session outlives its channel, so that another channel can go on with it and nothing is lost. 0: not at
    * all. Default 0.
@@ -132,8 +134,8 @@ class Line {
  */
 export class Session {
   readonly #owner: SessionOwner;
-  readonly #options: Required<Omit<SessionOptions, "heartbeat" | "findSession">> &
-    Pick<SessionOptions, "heartbeat" | "findSession">;
+  readonly #options: Required<Omit<SessionOptions, "heartbeat" | "findSession" | "origin">> &
+    Pick<SessionOptions, "heartbeat" | "findSession" | "origin">;
   readonly #outbox: Outbox;
   readonly #nonce = randomId();
   #id = randomId();
@@ -584,6 +586,7 @@ export class Session {
   }
 
   #welcome(hello: Control["$hello"], version: number, resumed: boolean): void {
+    const { origin } = this.#options;
     this.#send("$welcome", {
       nonce: hello.nonce,
       version,
@@ -593,6 +596,7 @@ export class Session {
       ...(resumed && { received: this.#received }),
       echo: this.#options.echo,
       groups: this.#options.groups,
+      ...(origin !== undefined && { origin }),
       limits: this.#limits,
     });
   }
