@@ -12,8 +12,8 @@ import { fileURLToPath } from "node:url";
 
 /** Percent that all tests together must reach: a little below what they do, see CONTRIBUTING.md. Raise them with it. */
 const THRESHOLDS = {
-  "packages/hub": { lines: 78, branches: 63, functions: 72, statements: 75 },
-  "packages/pubsub": { lines: 94, branches: 89, functions: 93, statements: 92 },
+  "packages/hub": { lines: 97, branches: 91, functions: 95, statements: 96 },
+  "packages/pubsub": { lines: 98, branches: 95, functions: 96, statements: 97 },
 };
 const KINDS = ["lines", "branches", "functions", "statements"];
 const LEAST = 10;
@@ -39,9 +39,9 @@ const percent = (some, kind) => {
   return of("total") === 0 ? 100 : (100 * of("covered")) / of("total");
 };
 const row = (name, some) =>
-  [name.padEnd(46), ...KINDS.map((kind) => `${percent(some, kind).toFixed(1)} %`.padStart(11))].join("");
+  [name.padEnd(54), ...KINDS.map((kind) => `${percent(some, kind).toFixed(1)} %`.padStart(11))].join("");
 
-console.log(`\n${["reached by the tests".padEnd(46), ...KINDS.map((kind) => kind.padStart(11))].join("")}`);
+console.log(`\n${["reached by the tests".padEnd(54), ...KINDS.map((kind) => kind.padStart(11))].join("")}`);
 const short = [];
 for (const [folder, thresholds] of Object.entries(THRESHOLDS)) {
   const inside = files.filter(({ file }) => file.startsWith(`${folder}/`));
