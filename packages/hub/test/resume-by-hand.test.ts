@@ -218,6 +218,22 @@ describe("a link that lost its channel", () => {
     for (const { session } of [first, second]) expect((await goOn(url, session, 0))[1].resumed).toBe(false);
   });
 
+  test("is over with its channel once anything malformed came, which may have been an event that nobody counted", async () => {
+    const { server, url, here } = await openKeeping();
+    const { peer, session } = await begin(url, { type: "a" });
+    peer.send("{");
+    await peer.ping();
+    await here.publish("a", "", 1);
+    await until(() => peer.events.length === 1);
+    // While the old channel is still there, too.
+    const [next, welcome] = await goOn(url, session, 0);
+    await next.ping();
+    expect([welcome.resumed, next.events]).toEqual([false, []]);
+    peer.socket.terminate();
+    await until(() => server.hub.status().links.length === 1);
+    expect(server.hub.status()).toMatchObject({ filters: 0 });
+  });
+
   test("is over for good where more came than limits.outbox keeps for it, and holds nothing any more", async () => {
     const { server, url, here } = await openKeeping({ limits: { outbox: 10_000 } });
     const { peer, session } = await begin(url, { type: "a" });
@@ -613,6 +629,25 @@ describe("a client", () => {
     expect(payloads(second)).toEqual(["held"]);
     expect((await events.next()).value?.payload).toBe(5);
     expect(gaps).toEqual(["resume-expired"]);
+  });
+
+  test("that was sent something malformed does not go on with the session, and has a gap", async () => {
+    const hub = await listen();
+    const gaps: string[] = [];
+    const client = openClient(hub.url, {}, { onGap: ({ reason }) => gaps.push(reason) });
+    const first = await hub.next();
+    await welcome(first, { session: "s1" });
+    const subscribing = client.subscribe("a");
+    first.send(envelope("$subscribed", (await first.next("$subscribe")).payload));
+    const events = await subscribing;
+    first.send({ type: "a" });
+    await first.ping();
+    first.socket.terminate();
+    const second = await hub.next();
+    expect(await welcome(second, { session: "s2" })).not.toHaveProperty("payload.session");
+    second.send(envelope("$subscribed", (await second.next("$subscribe")).payload), envelope("a", 5));
+    expect((await events.next()).value?.payload).toBe(5);
+    expect(gaps).toEqual(["reconnect"]);
   });
 
   test("keeps the subscription of a peer that asked before it answered", async () => {

@@ -166,6 +166,8 @@ export class Session {
   /** Frames sent since the last look at what waits in the channel. */
   #unlooked = 0;
   #malformed = 0;
+  /** Something malformed came, which may have been an event: both sides may count differently from there. */
+  #miscounted = false;
   #malformedAt = 0;
   #lastHeard = 0;
   #pinged = false;
@@ -204,7 +206,7 @@ export class Session {
 
   /** Whether the far end keeps this session, so that what is published without a channel has a place to go to. */
   get resumable(): boolean {
-    return this.#farSession !== undefined && !this.#over;
+    return this.#farSession !== undefined && !this.#over && !this.#miscounted;
   }
 
   get #limits(): Limits {
@@ -436,18 +438,20 @@ export class Session {
       this.#output?.peer(hello.limits?.frame, hello.batch);
       const restarted = before !== undefined && before !== hello.nonce;
       if (restarted) this.#restart();
-      const resumed = hello.session === this.#id && !restarted;
+      const resumed = hello.session === this.#id && !restarted && !this.#miscounted;
       this.#welcome(hello, version, resumed);
       if (resumed) this.#resend(received);
       // Where we asked to go on with a session of the far end, its welcome tells.
-      else if (this.#farSession === undefined) this.#startAnew();
+      else if (!this.resumable) this.#startAnew();
     },
     $welcome: (welcome) => {
       if (welcome.nonce !== this.#nonce || this.#welcomed) return;
       this.#stopHello();
       this.#output?.peer(welcome.limits?.frame, undefined);
-      const asked = this.#farSession !== undefined;
+      const asked = this.resumable;
       const resumed = asked && welcome.resumed && welcome.session === this.#farSession;
+      if (this.#miscounted && welcome.resumed && !this.#flowing)
+        return this.#giveUp("MALFORMED", "Something malformed came before the session could go on.");
       if (resumed && !this.#flowing && !this.#canResume(welcome.received ?? 0))
         return this.#giveUp("MALFORMED", `This side did not send the ${welcome.received} events that were received.`);
       // A session that the far end will not keep is not asked for.
@@ -570,6 +574,7 @@ export class Session {
   #bad(error: unknown): void {
     this.#owner.error(error);
     if (this.#over) return;
+    this.#miscounted = true;
     const now = Date.now();
     this.#malformed = Math.max(0, this.#malformed - (now - this.#malformedAt) / 60_000) + 1;
     this.#malformedAt = now;
@@ -582,7 +587,7 @@ export class Session {
   #sessionFor({ session }: Control["$hello"]): Session {
     if (session === undefined || session === this.#id) return this;
     const found = this.#options.findSession?.(session);
-    return found === undefined || found.#over ? this : found;
+    return found?.resumable === true ? found : this;
   }
 
   #welcome(hello: Control["$hello"], version: number, resumed: boolean): void {
@@ -674,6 +679,7 @@ export class Session {
   }
 
   #forgetReceived(): void {
+    this.#miscounted = false;
     this.#received = 0;
     this.#answered = 0;
     this.#answering = new Ring();
@@ -798,7 +804,7 @@ export class Session {
       versions: VERSIONS,
       limits: this.#limits,
       batch: true,
-      ...(this.#farSession !== undefined && { session: this.#farSession, received: this.#received }),
+      ...(this.#farSession !== undefined && this.resumable && { session: this.#farSession, received: this.#received }),
     });
     this.#stopHello = quietDeadline(wait, () => this.#sayHello(Math.min(wait * 2, 1000)));
   }
