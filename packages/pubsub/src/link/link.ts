@@ -235,7 +235,12 @@ class ChannelLink implements Link {
       this.#up = true;
       if (!resumed) this.#origin = welcome.origin;
       if (this.#options.plain !== true && !resumed)
-        this.#supports = { ...this.#supports, echo: welcome.echo === true, groups: welcome.groups === true };
+        this.#supports = {
+          ...this.#supports,
+          echo: welcome.echo === true,
+          groups: welcome.groups === true,
+          replay: this.#session?.resumable === true,
+        };
       this.onWelcomed?.();
       if (resumed) this.#session?.keep([...this.#filters.keys()]);
       const opening = this.#opening;
