@@ -5,7 +5,9 @@ import type { Channel, Entry, SessionOptions, SessionOwner } from "@alkdev/pubsu
 import type { Interested } from "./backplane.ts";
 import { covers } from "./grants.ts";
 import type { Grant } from "./grants.ts";
-import type { ConnectOptions, HubLink, HubLinkStatus, LinkHub, Member } from "./hub.ts";
+import type { LinkHub } from "./hub.ts";
+import type { ConnectOptions, HubLink, HubLinkStatus } from "./hub-api.ts";
+import type { Member } from "./hub-group.ts";
 import { Rate } from "./rate.ts";
 
 /** A subscription of a link, as the hub's matcher and its backplane know it. */

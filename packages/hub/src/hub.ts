@@ -1,126 +1,14 @@
 import { PubSubError } from "@alkdev/pubsub";
-import type { EventEnvelope, Filter, Gap, PayloadError, Status, Supports } from "@alkdev/pubsub";
+import type { EventEnvelope, Filter, PayloadError, Supports } from "@alkdev/pubsub";
 import { coreOf, defineEventTarget, filterKey, LINKED, Matcher, Outgoing } from "@alkdev/pubsub/transport";
-import type { AlkEventTarget, Channel, Entry, Receiver, Session, Transport } from "@alkdev/pubsub/transport";
+import type { AlkEventTarget, Channel, Receiver, Session, Transport } from "@alkdev/pubsub/transport";
 import { Backplane } from "./backplane.ts";
-import type { Interested } from "./backplane.ts";
-import type { Grant, Granted } from "./grants.ts";
+import type { Grant } from "./grants.ts";
+import type { ConnectOptions, Hub, HubLimits, HubLink, HubOptions, HubStatus } from "./hub-api.ts";
+import { GroupFilter } from "./hub-group.ts";
+import type { Member } from "./hub-group.ts";
 import { Link } from "./hub-link.ts";
 import type { LinkFilter } from "./hub-link.ts";
-
-/** What a hub allows one link, and all of them together. */
-export interface HubLimits {
-  /** Links at the same time. Default 10,000. */
-  readonly links?: number;
-  /** Subscriptions of one link. Default 4,096. */
-  readonly subscriptions?: number;
-  /** Subscriptions of one link whose type is a pattern. Default 1,024. */
-  readonly patterns?: number;
-  /** Tokens of a pattern. Default 8. */
-  readonly tokens?: number;
-  /** Bytes of one frame. Default 1 MiB. */
-  readonly frame?: number;
-  /** Bytes that may wait to be sent to one link; a slower one is closed with `SLOW`. Default 64 MiB. */
-  readonly buffered?: number;
-  /** Events and subscriptions that a link may send in a second; more are refused with `LIMIT`. Default: no limit. */
-  readonly rate?: number;
-  /** Milliseconds that a link has to complete its handshake. Default 10,000. */
-  readonly handshake?: number;
-  /** Milliseconds that a link which lost its channel is kept, so that it can come back and miss nothing. 0: not at all. Default 30,000. */
-  readonly resumeWindow?: number;
-  /** Characters of JSON that are kept for a link meanwhile; with more, it is over and its return is a gap. Default 4 Mi. */
-  readonly outbox?: number;
-  /** Links that may wait without a channel; the oldest is over first. Default 1,000. */
-  readonly detached?: number;
-  /** Milliseconds of silence after which a link is asked whether it is there. Default: its channel's. */
-  readonly heartbeat?: number;
-}
-
-/** Options of a hub. */
-export interface HubOptions {
-  /**
-   * What an identity may publish and subscribe, as filters; asked when a link connects and when it comes back. It must not
-   * throw. Default: everything.
-   */
-  readonly authorize?: (identity: string | undefined) => Grant;
-  /**
-   * An event target that several hubs share: they are one topic space then. A link's subscription is acknowledged once the
-   * backplane has it, its events once the backplane has them, and events come to links only as they return from it. It is
-   * not closed with the hub.
-   */
-  readonly backplane?: AlkEventTarget;
-  readonly limits?: HubLimits;
-  /** Told of malformed frames, closed links and the like. Default: nothing is reported; `status()` counts. */
-  readonly onError?: (error: unknown, link: HubLink | undefined) => void;
-}
-
-/** One link of a hub, as `status()` shows it. */
-export interface HubLinkStatus {
-  readonly id: number;
-  readonly identity: string | undefined;
-  /** False while it has lost its channel and may come back. */
-  readonly attached: boolean;
-  /** When it was connected, in milliseconds since 1970. */
-  readonly since: number;
-  readonly subscriptions: number;
-  /** Events that came from it, and events that were sent to it. */
-  readonly received: number;
-  readonly sent: number;
-  /** Bytes that wait to be sent to it. */
-  readonly buffered: number;
-}
-
-/** A hub's figures. */
-export interface HubStatus {
-  /** When the hub was made, in milliseconds since 1970. */
-  readonly since: number;
-  readonly links: readonly HubLinkStatus[];
-  readonly subscriptions: number;
-  /** Filters that events are matched with: those subscriptions, and one for each group. */
-  readonly filters: number;
-  /** Events that came in, from links and in process. */
-  readonly received: number;
-  /** Events that went out to links. */
-  readonly sent: number;
-  /** Links that were closed because they were too slow. */
-  readonly slow: number;
-  /** Frames that were malformed. */
-  readonly malformed: number;
-  /** Where the backplane stands; undefined where there is none. */
-  readonly backplane: Status | undefined;
-}
-
-/** A connected link. */
-export interface HubLink {
-  readonly id: number;
-  /** Who is on the other side, as whoever connected it said. */
-  readonly identity: string | undefined;
-  /** Resolves with the reason once the link is over; never rejects. */
-  readonly closed: Promise<PubSubError>;
-  close(code: string, message?: string): void;
-}
-
-/** Options of `Hub.connect`. */
-export interface ConnectOptions {
-  /** The far end speaks envelopes only: it gets what is listed here, and what it sends is published. */
-  readonly plain?: { readonly subscribe: readonly Granted[] };
-}
-
-/** A place where links meet: each gets what it subscribed to, its own events included, and nothing else. */
-export interface Hub extends AsyncDisposable {
-  /** The hub's own place, in process; with a backplane, the backplane itself. */
-  readonly eventTarget: AlkEventTarget;
-  /**
-   * Adds a link over any channel.
-   *
-   * @param identity who is on the other side: what `authorize` is asked about, and what a session belongs to
-   * @throws PubSubError `CLOSED`, `LIMIT`
-   */
-  connect(channel: Channel, identity?: string, options?: ConnectOptions): HubLink;
-  status(): HubStatus;
-  /** Says goodbye to every link. Idempotent. */
-  close(): Promise<void>;
-}
 
 /**
  * Makes a hub. It is transport only: give it channels (`createHubServer` gives it WebSockets).
@@ -158,54 +46,6 @@ export function frameLimit(hub: Hub): number | undefined {
 }
 
 const HUB: Supports = { ...LINKED, lossDetection: "full", groups: true, maxPayload: undefined };
-
-/** A member of a group: a link's subscription, or one of the hub's own place. */
-export interface Member {
-  /** Whether it has lost its channel; others are served first. */
-  readonly isAway: boolean;
-  serve(outgoing: Outgoing): void;
-  gap(gap: Gap): void;
-  revoked(error: PubSubError): void;
-}
-
-/** The members that share the events of one filter. */
-class GroupFilter implements Entry, Interested {
-  active = false;
-  order = 0;
-  readonly type: string;
-  readonly id: string | undefined;
-  readonly group: string | undefined;
-  readonly members: Member[] = [];
-  #turn = 0;
-
-  constructor(filter: Filter) {
-    this.type = filter.type;
-    this.id = filter.id;
-    this.group = filter.group;
-  }
-
-  /** Gives an event to the next member; to one that has lost its channel only where all have. */
-  serve(outgoing: Outgoing): void {
-    const { members } = this;
-    for (let i = 0; i < members.length; i++) {
-      const member = members[this.#turn++ % members.length];
-      if (member?.isAway === false) return member.serve(outgoing);
-    }
-    members[this.#turn++ % members.length]?.serve(outgoing);
-  }
-
-  deliver(envelope: EventEnvelope): void {
-    this.serve(new Outgoing(envelope));
-  }
-
-  gap(gap: Gap): void {
-    for (const member of this.members) member.gap(gap);
-  }
-
-  revoked(error: PubSubError): void {
-    for (const member of [...this.members]) member.revoked(error);
-  }
-}
 
 export class LinkHub implements Hub {
   readonly eventTarget: AlkEventTarget;

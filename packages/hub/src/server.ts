@@ -7,7 +7,7 @@ import { PubSubError } from "@alkdev/pubsub";
 import { webSocketChannel } from "@alkdev/pubsub/event-target-websocket";
 import { WebSocketServer } from "ws";
 import { createHub, frameLimit, safely } from "./hub.ts";
-import type { Hub, HubLink, HubOptions } from "./hub.ts";
+import type { Hub, HubLink, HubOptions } from "./hub-api.ts";
 
 /** Options of `createHubServer`; those of the hub apply where no `hub` is given. */
 export interface HubServerOptions extends HubOptions {
