@@ -46,7 +46,10 @@ export interface ListenOptions {
   readonly signal?: AbortSignal;
   /** Called at each loss. Without it (here or on the PubSub), `on` goes on and reports to `onError`; iterators throw. */
   readonly onGap?: OnGap;
-  /** Subscribers of the same group share the events. `UNSUPPORTED` where the target has no groups. */
+  /**
+   * Subscribers of the same group share the events, each of which goes to one of them. `UNSUPPORTED` where the target has
+   * no groups; not with `own: false`.
+   */
   readonly group?: string;
   /** Whether to receive what this event target itself published. Default true. */
   readonly own?: boolean;

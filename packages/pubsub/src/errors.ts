@@ -138,5 +138,6 @@ export function ours(code: "NOT_READY" | "REFUSED", what: string, error: unknown
 
 /** What went wrong, in the words of whoever said so. */
 export function describe(cause: unknown): string {
-  return cause instanceof Error ? cause.message : String(cause);
+  // It becomes part of a sentence that has a full stop of its own.
+  return (cause instanceof Error ? cause.message : String(cause)).replace(/\.$/, "");
 }

@@ -20,6 +20,11 @@ export function checkListening({ signal, onGap, group, own }: ListenOptions): vo
     throw new PubSubError("INVALID_OPTION", `group must be a string that is not empty, not ${excerpt(group)}.`);
   if (group !== undefined && group.length > MAX_GROUP)
     throw new PubSubError("INVALID_OPTION", `group may have ${MAX_GROUP} characters, this one has ${group.length}.`);
+  if (group !== undefined && own === false)
+    throw new PubSubError(
+      "INVALID_OPTION",
+      "group and own: false do not go together: an event of this target's own that falls to it would be lost to the group. Subscribe without the group, or take them.",
+    );
   if (own !== undefined && typeof own !== "boolean")
     throw new PubSubError("INVALID_OPTION", `own must be true or false, not ${excerpt(own)}.`);
 }
