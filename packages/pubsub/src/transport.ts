@@ -20,7 +20,7 @@ export { connectLink, LINKED } from "./link/link.ts";
 export type { Link, LinkOptions } from "./link/link.ts";
 // What a hub is built of, beside the two contracts.
 export { Session } from "./link/session.ts";
-export type { SessionOptions, SessionOwner } from "./link/session.ts";
+export type { SessionOptions, SessionOwner } from "./link/session-contract.ts";
 export { Outgoing } from "./link/output.ts";
 export { coreOf } from "./core.ts";
 export type { Core, Sink } from "./core.ts";

@@ -1,9 +1,10 @@
 // The frames of the link protocol. Every control frame is an envelope whose type starts with `$`, so that a peer which
 // knows only envelopes can skip what it does not know.
 import type { EventEnvelope } from "../envelope.ts";
-import { isEnvelope } from "../envelope.ts";
+import { excerpt, isEnvelope, parseJson } from "../envelope.ts";
 import { PubSubError } from "../errors.ts";
 import type { PubSubErrorCode } from "../errors.ts";
+import { utf8Length } from "../topic.ts";
 import type { Filter, Gap } from "../transport.ts";
 
 /** Versions of the protocol that this library speaks. */
@@ -160,4 +161,15 @@ export function takeAddress(value: unknown): { readonly value: unknown; readonly
   if (typeof value !== "object" || value === null || !("$to" in value)) return { value, to: undefined };
   const { $to, ...envelope } = value;
   return { value: envelope, to: typeof $to === "number" ? $to : undefined };
+}
+
+/** What a frame of text holds. @throws PubSubError `MALFORMED` */
+export function parseFrame(data: unknown, maxFrame: number): unknown {
+  if (typeof data !== "string") throw new PubSubError("MALFORMED", "A frame that is no text.");
+  if (data.length > maxFrame || (data.length * 3 > maxFrame && utf8Length(data, maxFrame) > maxFrame))
+    throw new PubSubError(
+      "MALFORMED",
+      `A frame of more than ${maxFrame} bytes, which is the limit: ${excerpt(data.slice(0, 100))}.`,
+    );
+  return parseJson(data);
 }

@@ -9,7 +9,7 @@ import { checkFilter, filterKey } from "../topic.ts";
 import type { Filter, Receiver, Supports, Transport } from "../transport.ts";
 import { Outgoing } from "./output.ts";
 import { Session } from "./session.ts";
-import type { SessionOptions, SessionOwner } from "./session.ts";
+import type { SessionOptions, SessionOwner } from "./session-contract.ts";
 
 /** Options of a link. */
 export interface LinkOptions extends SessionOptions {

@@ -1,88 +1,17 @@
 import type { Channel } from "../channel.ts";
-import { excerpt, parseEnvelope, parseJson } from "../envelope.ts";
-import type { EventEnvelope } from "../envelope.ts";
+import { parseEnvelope } from "../envelope.ts";
 import { formatTopic, PubSubError } from "../errors.ts";
 import type { PubSubErrorCode } from "../errors.ts";
-import { Ring } from "../ring.ts";
 import { afterArrivals, every, quietDeadline, randomId } from "../timers.ts";
-import { utf8Length } from "../topic.ts";
 import type { Filter, Gap } from "../transport.ts";
-import { checkControl, control, filterOf, isControl, takeAddress, VERSIONS } from "./frames.ts";
+import { Answers } from "./answers.ts";
+import { checkControl, control, filterOf, isControl, parseFrame, takeAddress, VERSIONS } from "./frames.ts";
 import type { Control, ControlType, Limits } from "./frames.ts";
 import { isTold, Outbox } from "./outbox.ts";
 import type { Sent, Told } from "./outbox.ts";
 import { Output } from "./output.ts";
 import type { Outgoing } from "./output.ts";
-
-/** Options of one conversation over a channel. All times are in milliseconds. */
-export interface SessionOptions {
-  /** Envelopes only, no handshake and no acknowledgements: for peers that do not speak the link protocol. */
-  readonly plain?: boolean;
-  /** Bytes of a frame that this side takes, and the size up to which frames are gathered. Default 1 MiB. */
-  readonly maxFrame?: number;
-  /** Events sent and not acknowledged; the next publish rejects with `OVERFLOW`. Default 131,072. */
-  readonly maxUnacknowledged?: number;
-  /**
-   * Bytes that may wait in the channel. Beyond, a publish rejects with `OVERFLOW`; where it is forwarded events or answers
-   * that nobody takes, the far end is too slow and the link ends with `SLOW`. Default 64 MiB.
-   */
-  readonly maxBuffered?: number;
-  /** How long a publish waits for its acknowledgement before it rejects with `TIMEOUT`; up to twice that. Default 10,000. */
-  readonly ackTimeout?: number;
-  /** Silence after which the far end is asked, and after as much again given up. 0: never. Default: the channel's. */
-  readonly heartbeat?: number;
-  /** What `$welcome` says of this side; a hub sends events back to their publisher. */
-  readonly echo?: boolean;
-  /** What `$welcome` says of this side; a hub serves groups. */
-  readonly groups?: boolean;
-  /** What `$welcome` says of this side: the `meta.origin` that it knows the far end by. */
-  readonly origin?: string;
-  /**
-   * How long a session outlives its channel, so that another channel can go on with it and nothing is lost. 0: not at
-   * all. Default 0.
-   */
-  readonly resumeWindow?: number;
-  /** Characters of JSON of unacknowledged events that are kept for a resumption. Default 8 Mi. */
-  readonly maxOutbox?: number;
-  /** Finds the session that a `$hello` wants to go on with, where one side holds many (a hub). */
-  readonly findSession?: (session: string) => Session | undefined;
-}
-
-/** Who holds a session; the session calls it. None of these may throw. */
-export interface SessionOwner {
-  /**
-   * The far end has welcomed us: all may be sent now. Again after it restarted, or on another channel. `resumed`: it
-   * still has our subscriptions and has lost nothing. `expired`: we asked for that, and it could not.
-   */
-  welcomed(welcome: Control["$welcome"], how: "new" | "resumed" | "expired"): void;
-  /** The far end has restarted: it knows nothing of us, and its subscriptions are void. `welcomed` follows. */
-  restarted(): void;
-  /** The far end is at its beginning: whatever it had subscribed to is void. Before anything that it says after. */
-  began(): void;
-  /**
-   * An event, for one of our subscriptions alone where `to` is given. What is returned refuses it; it is acknowledged
-   * once that is known. A promise must not reject.
-   */
-  event(envelope: EventEnvelope, to: number | undefined): PubSubError | undefined | Promise<PubSubError | undefined>;
-  /** The far end asks for events; a rejection or throw refuses. */
-  subscribe(ref: number, filter: Filter): Promise<void> | void;
-  unsubscribe(ref: number): void;
-  gap(ref: number | undefined, gap: Gap): void;
-  /** A live subscription of ours was taken away. */
-  revoked(ref: number, error: PubSubError): void;
-  /** Something was wrong that concerns no one call. */
-  error(error: unknown): void;
-  /**
-   * The channel is gone, and another may go on with this session until `over`. Only with a `resumeWindow`.
-   *
-   * @param replaced the other one is here already
-   */
-  detached(cause: PubSubError, replaced: boolean): void;
-  /** Which of the far end's subscriptions it still wants, after a resumption. */
-  keep(refs: ReadonlySet<number>): void;
-  /** The session is over; called once, nothing after it. */
-  over(cause: PubSubError): void;
-}
+import type { SessionOptions, SessionOwner } from "./session-contract.ts";
 
 /** Malformed frames that a link survives; one more ends it. One is forgiven a minute. */
 const MAX_MALFORMED = 16;
@@ -95,17 +24,6 @@ const LOOK_EVERY = 64;
  * that only a far end which acknowledges nothing reaches it.
  */
 const FORWARDED_FACTOR = 32;
-
-/** Runs of refused events that are remembered, until the far end is known to have been told. */
-const MAX_REFUSALS = 4096;
-
-/** Events in a row that were refused alike, by number. */
-interface Refusal {
-  readonly from: number;
-  to: number;
-  readonly code: PubSubErrorCode;
-  readonly message: string;
-}
 
 /** Someone who waits for an answer. */
 interface Pending {
@@ -152,17 +70,8 @@ export class Session {
   #lastRef = 0;
   /** `$subscribe`s without an answer. */
   readonly #asked = new Map<number, Pending>();
-  /** Events received, and how many of them, from the first on, have their answer. */
-  #received = 0;
-  #answered = 0;
-  #answering = new Ring<{ readonly at: number; done: boolean }>();
+  readonly #answers: Answers;
   #ackDue = false;
-  /** What the far end may not know yet, how many such there were before, and at which of them it was asked for a sign. */
-  #refusals = new Ring<Refusal>();
-  #refusalsBefore = 0;
-  #signs = new Ring<number>();
-  /** The number of refusals by which one was forgotten that the far end may not know. */
-  #forgottenTo = 0;
   /** Frames sent since the last look at what waits in the channel. */
   #unlooked = 0;
   #malformed = 0;
@@ -191,6 +100,14 @@ export class Session {
       ...options,
     };
     this.#outbox = new Outbox(this.#options.maxOutbox, this.#options.ackTimeout);
+    this.#answers = new Answers(
+      {
+        refuse: (at, code, message) => this.#send("$refused", { at, code, message }),
+        acknowledge: () => this.#ackSoon(),
+        ask: () => this.#ping(),
+      },
+      this.#options.resumeWindow > 0,
+    );
     this.attach(channel);
   }
 
@@ -254,7 +171,7 @@ export class Session {
       plain ? (item) => isTold(item) || item.resolve() : (item) => this.#outbox.sent(item),
       (sent, error) => this.#unsendable(sent, error),
     );
-    this.#signs.clear();
+    this.#answers.newChannel();
     this.#peerNonce = undefined;
     this.#welcomed = false;
     this.#lastHeard = Date.now();
@@ -408,14 +325,9 @@ export class Session {
       }
       const { value: bare, to } = takeAddress(value);
       const envelope = parseEnvelope(bare);
-      const at = ++this.#received;
+      const at = ++this.#answers.received;
       const answer = this.#owner.event(envelope, to);
-      if (this.#options.plain) return;
-      if (answer instanceof Promise) this.#answerLater(at, answer);
-      else if (this.#answering.size === 0 && answer === undefined) {
-        this.#answered = at;
-        this.#ackSoon();
-      } else this.#answerLater(at, answer);
+      if (!this.#options.plain) this.#answers.answer(at, answer);
     } catch (error) {
       this.#bad(error);
     }
@@ -503,7 +415,7 @@ export class Session {
     $gap: ({ ref, reason, since, until, lost }) =>
       this.#owner.gap(ref, { reason, since: since ?? Date.now(), until: until ?? Date.now(), lost }),
     $ping: () => this.#send("$pong", null),
-    $pong: () => this.#forgetRefusals(this.#signs.shift() ?? 0),
+    $pong: () => this.#answers.heard(),
     $bye: ({ code, message }) => {
       const known = code === "VERSION";
       this.#end(
@@ -515,58 +427,8 @@ export class Session {
     },
   };
 
-  /** Acknowledgements are cumulative: an event is acknowledged when it and all before it have their answer. */
-  #answerLater(at: number, answer: PubSubError | undefined | Promise<PubSubError | undefined>): void {
-    const event = { at, done: false };
-    const generation = this.#answering;
-    generation.push(event);
-    const done = (refusal: PubSubError | undefined): void => {
-      event.done = true;
-      if (this.#answering !== generation) return;
-      if (refusal !== undefined) this.#refuse(at, refusal);
-      for (let first = generation.at(0); first?.done === true; first = generation.at(0)) {
-        this.#answered = first.at;
-        generation.shift();
-      }
-      this.#ackSoon();
-    };
-    if (answer instanceof Promise) void answer.then(done);
-    else done(answer);
-  }
-
-  /**
-   * The refusal of an event must not get lost with a channel, or the acknowledgement that follows on the next one would
-   * be the only word of it.
-   */
-  #refuse(at: number, { code, message }: PubSubError): void {
-    this.#send("$refused", { at, code, message });
-    if (this.#options.resumeWindow === 0) return;
-    const last = this.#refusals.at(-1);
-    const asked = this.#signs.at(-1) ?? 0;
-    if (last?.to === at - 1 && last.code === code && last.message === message && asked < this.#lastRefusal) {
-      last.to = at;
-      return;
-    }
-    this.#refusals.push({ from: at, to: at, code, message });
-    if (this.#refusals.size > MAX_REFUSALS) {
-      this.#forgetRefusals(this.#refusalsBefore + 1);
-      this.#forgottenTo = this.#refusalsBefore;
-    }
-    // An answer to what was asked after it shows that it arrived.
-    if (this.#lastRefusal - Math.max(asked, this.#refusalsBefore) >= MAX_REFUSALS / 4) this.#ping();
-  }
-
-  get #lastRefusal(): number {
-    return this.#refusalsBefore + this.#refusals.size;
-  }
-
-  #forgetRefusals(upTo: number): void {
-    for (; this.#refusalsBefore < upTo && this.#refusals.size > 0; this.#refusalsBefore++) this.#refusals.shift();
-    if (upTo >= this.#forgottenTo) this.#forgottenTo = 0;
-  }
-
   #ping(): void {
-    if (this.#output !== undefined) this.#signs.push(this.#lastRefusal);
+    if (this.#output !== undefined) this.#answers.asked();
     this.#send("$ping", null);
   }
 
@@ -598,7 +460,7 @@ export class Session {
       session: this.#id,
       resumeWindow: this.#options.resumeWindow,
       resumed,
-      ...(resumed && { received: this.#received }),
+      ...(resumed && { received: this.#answers.received }),
       echo: this.#options.echo,
       groups: this.#options.groups,
       ...(origin !== undefined && { origin }),
@@ -640,12 +502,9 @@ export class Session {
     if (this.#flowing) return;
     this.#flow();
     this.#sendAll(this.#outbox.resume(received));
-    for (let i = 0; i < this.#refusals.size; i++) {
-      const { from, to, code, message } = this.#refusals.at(i) as Refusal;
-      for (let at = from; at <= to; at++) this.#send("$refused", { at, code, message });
-    }
+    this.#answers.repeat();
     // What was acknowledged while there was no channel, or on its way when it broke.
-    if (this.#answered > 0) this.#ackSoon();
+    if (this.#answers.answered > 0) this.#ackSoon();
   }
 
   /** A far end that knows nothing of us: counting begins anew. What was never sent is sent now. */
@@ -680,12 +539,7 @@ export class Session {
 
   #forgetReceived(): void {
     this.#miscounted = false;
-    this.#received = 0;
-    this.#answered = 0;
-    this.#answering = new Ring();
-    this.#refusals.clear();
-    this.#refusalsBefore = this.#forgottenTo = 0;
-    this.#signs.clear();
+    this.#answers.reset();
   }
 
   #sendAll(items: readonly (Sent | Told)[]): void {
@@ -731,7 +585,7 @@ export class Session {
     const gathered = this.#output?.takeEvents() ?? [];
     this.#dropLine();
     this.#rejectAsked(interrupted(cause.message, cause));
-    let complete = this.#outbox.complete && this.#forgottenTo === 0;
+    let complete = this.#outbox.complete && this.#answers.complete;
     for (const item of gathered)
       if (!this.#outbox.hold(item)) {
         complete = false;
@@ -804,7 +658,8 @@ export class Session {
       versions: VERSIONS,
       limits: this.#limits,
       batch: true,
-      ...(this.#farSession !== undefined && this.resumable && { session: this.#farSession, received: this.#received }),
+      ...(this.#farSession !== undefined &&
+        this.resumable && { session: this.#farSession, received: this.#answers.received }),
     });
     this.#stopHello = quietDeadline(wait, () => this.#sayHello(Math.min(wait * 2, 1000)));
   }
@@ -821,7 +676,7 @@ export class Session {
   #ack(): void {
     if (!this.#ackDue) return;
     this.#ackDue = false;
-    this.#send("$ack", { received: this.#answered });
+    this.#send("$ack", { received: this.#answers.answered });
   }
 
   #beat(heartbeat: number): void {
@@ -852,7 +707,7 @@ export class Session {
     if (this.#over) return;
     if (bye !== undefined && !this.#options.plain) {
       // Else what was received and given to all would count as interrupted over there.
-      if (this.#ackDue) this.#output?.control(control("$ack", { received: this.#answered }));
+      if (this.#ackDue) this.#output?.control(control("$ack", { received: this.#answers.answered }));
       this.#ackDue = false;
       const { code, message } = bye;
       this.#output?.control(control("$bye", { code, ...(message !== undefined && { message }) }));
@@ -874,17 +729,6 @@ export class Session {
     this.#rejectAsked(error);
     this.#owner.over(cause);
   }
-}
-
-/** @throws PubSubError `MALFORMED` */
-function parseFrame(data: unknown, maxFrame: number): unknown {
-  if (typeof data !== "string") throw new PubSubError("MALFORMED", "A frame that is no text.");
-  if (data.length > maxFrame || (data.length * 3 > maxFrame && utf8Length(data, maxFrame) > maxFrame))
-    throw new PubSubError(
-      "MALFORMED",
-      `A frame of more than ${maxFrame} bytes, which is the limit: ${excerpt(data.slice(0, 100))}.`,
-    );
-  return parseJson(data);
 }
 
 function interrupted(message: string, cause?: unknown): PubSubError {
