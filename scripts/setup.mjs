@@ -82,7 +82,9 @@ function install() {
   for (const name of Object.keys(env)) if (foreign.test(name)) delete env[name];
 
   const args = [
-    locked ? "ci" : "install",
+    "install",
+    // As `npm ci`, which refuses a lock file without those optional packages (of other platforms) that a registry lacks.
+    ...(locked ? ["--no-save"] : []),
     "--prefer-offline",
     "--include=dev",
     "--no-audit",
