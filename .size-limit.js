@@ -24,6 +24,7 @@ export default [
   entry("@alkdev/pubsub/testing", { [pubsub("testing/index")]: "*" }, "19 kB"),
   // Target: 3 kB beside createPubSub.
   ...[
+    ["broadcast-channel", "createBroadcastChannelEventTarget", "22.2 kB"],
     ["message-port", "createMessagePortEventTarget", "22 kB"],
     ["websocket", "createWebSocketEventTarget", "22 kB"],
     ["worker", "createWorkerEventTarget", "22 kB"],

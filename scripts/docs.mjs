@@ -4,6 +4,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { MessageChannel } from "node:worker_threads";
 import { createPubSub } from "@alkdev/pubsub";
+import { createBroadcastChannelEventTarget } from "@alkdev/pubsub/event-target-broadcast-channel";
 import { createMessagePortEventTarget } from "@alkdev/pubsub/event-target-message-port";
 import { createMainThreadEventTarget, createWorkerEventTarget } from "@alkdev/pubsub/event-target-worker";
 import { createWebSocketEventTarget } from "@alkdev/pubsub/event-target-websocket";
@@ -40,6 +41,11 @@ async function* targets() {
   yield { name: "MessagePort", call: "createMessagePortEventTarget(port)", supports: (await ready(one)).supports };
   await Promise.all([one.close(), other.close()]);
   ports.port1.close();
+
+  const bus = createBroadcastChannelEventTarget("docs");
+  const call = "createBroadcastChannelEventTarget(name)";
+  yield { name: "BroadcastChannel", call, supports: (await ready(bus)).supports };
+  await bus.close();
 
   const server = await createHubServer({ port: 0 });
   const socket = createWebSocketEventTarget(new WebSocket(server.url));

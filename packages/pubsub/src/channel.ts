@@ -15,13 +15,18 @@ export interface Channel {
   /** Bytes that were sent and have not left this process; 0 where nobody can know. */
   readonly buffered: number;
   /**
+   * Whether there may be more ends than two, all of which hear each other: then whoever sends what is malformed ends
+   * nothing for the rest, however often. Needs the plain mode of a link. Default false.
+   */
+  readonly shared?: boolean;
+  /**
    * Starts delivery to the receiver; called once. Frames that arrived before must not be lost, and none is delivered
    * before this returns.
    */
   open(receiver: ChannelReceiver): void;
   /**
-   * Sends one frame. Throws only where a value cannot be cloned, and then has sent nothing of it. Once the channel is
-   * closed it does nothing.
+   * Sends one frame. Throws only where a value cannot be cloned, and then has sent nothing of it; or a `PubSubError` where
+   * it turns out that the channel is over, of which `closed` tells after that. Once the channel is closed it does nothing.
    */
   send(frame: unknown): void;
   /** Ends the channel after what was sent; idempotent, must not throw. The receiver is not called any more. */

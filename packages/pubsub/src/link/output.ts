@@ -1,6 +1,6 @@
 import type { Channel } from "../channel.ts";
 import type { EventEnvelope } from "../envelope.ts";
-import { PayloadError } from "../errors.ts";
+import { PayloadError, PubSubError } from "../errors.ts";
 import { utf8Length } from "../topic.ts";
 import { isTold } from "./outbox.ts";
 import type { Sent, Told } from "./outbox.ts";
@@ -81,7 +81,7 @@ const MAX_GATHERED = 1000;
 export class Output {
   readonly #channel: Channel;
   readonly #sent: (sent: Sent | Told) => void;
-  readonly #unsendable: (sent: Sent, error: PayloadError) => void;
+  readonly #unsendable: (sent: Sent, error: PubSubError) => void;
   #frames: unknown[] = [];
   /** Beside `#frames`: who waits for the acknowledgement; undefined for most control frames, and in plain mode. */
   #pending: (Sent | Told | undefined)[] = [];
@@ -94,7 +94,7 @@ export class Output {
     channel: Channel,
     maxFrame: number,
     sent: (sent: Sent | Told) => void,
-    unsendable: (sent: Sent, error: PayloadError) => void,
+    unsendable: (sent: Sent, error: PubSubError) => void,
   ) {
     this.#channel = channel;
     this.#maxFrame = maxFrame;
@@ -198,7 +198,10 @@ export class Output {
       }
       const { type, id } = frames[from] as EventEnvelope;
       const sent = pending[from];
-      const error = new PayloadError(type, id, `The payload cannot be cloned: ${(cause as Error).message}`, { cause });
+      const error =
+        cause instanceof PubSubError
+          ? cause
+          : new PayloadError(type, id, `The payload cannot be cloned: ${(cause as Error).message}`, { cause });
       if (sent !== undefined && !isTold(sent)) this.#unsendable(sent, error);
       // What that made its owner say belongs here, before the frames that follow.
       this.flush();

@@ -298,6 +298,8 @@ export class Session {
     if (this.#over || line !== this.#line) return;
     this.#lastHeard = Date.now();
     this.#pinged = false;
+    // What came and could not be read, as the channel says.
+    if (data instanceof PubSubError) return this.#bad(data);
     let value = data;
     try {
       if (line.channel.encoding === "json") value = parseFrame(data, this.#options.maxFrame);
@@ -435,7 +437,7 @@ export class Session {
   /** Counts, reports, and ends the link if it repeats. */
   #bad(error: unknown): void {
     this.#owner.error(error);
-    if (this.#over) return;
+    if (this.#over || this.#line?.channel.shared === true) return;
     this.#miscounted = true;
     const now = Date.now();
     this.#malformed = Math.max(0, this.#malformed - (now - this.#malformedAt) / 60_000) + 1;
