@@ -9,6 +9,12 @@ export const poll: unique symbol = Symbol.for("@alkdev/pubsub.poll") as never;
 /** What a poll returns when nothing can be had at once. A registered symbol, so that two copies of the library agree. */
 export const NOTHING: unique symbol = Symbol.for("@alkdev/pubsub.nothing") as never;
 
+/**
+ * How a Subscription hands the gaps that its consumer comes to to someone else than `onGap`: in their place, between the
+ * event before and the one after. Not where `onGap` is `'ignore'`; a function is called as well.
+ */
+export const gapsTo: unique symbol = Symbol.for("@alkdev/pubsub.gapsTo") as never;
+
 /** A source that can be read without waiting. */
 export interface Pollable<T> extends AsyncIterator<T, undefined> {
   /**

@@ -54,16 +54,20 @@ class Mark {
 function join(marks: Iterable<Mark>, gap: Gap): boolean {
   for (const mark of marks) {
     if (mark.gap.reason !== gap.reason) continue;
-    const { since, until, lost } = mark.gap;
-    mark.gap = {
-      reason: gap.reason,
-      since: Math.min(since, gap.since),
-      until: Math.max(until, gap.until),
-      lost: lost === "unknown" || gap.lost === "unknown" ? "unknown" : lost + gap.lost,
-    };
+    mark.gap = joinGaps(mark.gap, gap);
     return true;
   }
   return false;
+}
+
+/** Two losses of one reason, with no event between them, as one. */
+export function joinGaps({ reason, since, until, lost }: Gap, gap: Gap): Gap {
+  return {
+    reason,
+    since: Math.min(since, gap.since),
+    until: Math.max(until, gap.until),
+    lost: lost === "unknown" || gap.lost === "unknown" ? "unknown" : lost + gap.lost,
+  };
 }
 
 /** The marks at the end of a queue, last first. One a reason at most, so there are few. */
@@ -108,7 +112,7 @@ export class Queue implements Sink {
   /** Nothing is left to read. Later than `release`: until then a signal may still discard what drains. */
   finished: (() => void) | undefined;
 
-  readonly #settings: QueueSettings;
+  #settings: QueueSettings;
   #ring: Ring<EventEnvelope | Mark> | undefined;
   #marks = 0;
   /** A parked `next()`. Resolving it with a rejected promise is how it throws. */
@@ -224,6 +228,14 @@ export class Queue implements Sink {
     if (ring === undefined || ring.size === 0) return NOTHING;
     if (this.#marks > 0 && ring.at(0) instanceof Mark) return NOTHING;
     return ring.shift() as EventEnvelope;
+  }
+
+  /** Hands the gaps that the consumer comes to to the listener too, unless nobody cares for them. */
+  gapsTo(listener: (gap: Gap) => void): void {
+    const { onGap } = this.#settings;
+    if (onGap === "ignore") return;
+    const both: OnGap = (gap) => (listener(gap), onGap?.(gap));
+    this.#settings = { ...this.#settings, onGap: both };
   }
 
   #overflow(ring: Ring<EventEnvelope | Mark>, envelope: EventEnvelope): void {

@@ -1,7 +1,8 @@
 import type { EventEnvelope } from "./envelope.ts";
-import { poll } from "./poll.ts";
+import { gapsTo, poll } from "./poll.ts";
 import type { Pollable } from "./poll.ts";
 import type { Queue } from "./queue.ts";
+import type { Gap } from "./transport.ts";
 
 // oxlint-disable typescript/no-unsafe-declaration-merging -- the merged member is defined in a static block below
 /**
@@ -86,10 +87,18 @@ export class Subscription<T extends EventEnvelope = EventEnvelope> implements As
         return this.#queue.poll();
       },
     });
+    Object.defineProperty(this.prototype, gapsTo, {
+      value(this: Subscription, listener: (gap: Gap) => void) {
+        this.#queue.gapsTo(listener);
+      },
+    });
   }
 }
 
-export interface Subscription<T extends EventEnvelope = EventEnvelope> extends Pollable<T> {}
+export interface Subscription<T extends EventEnvelope = EventEnvelope> extends Pollable<T> {
+  /** @internal */
+  [gapsTo](listener: (gap: Gap) => void): void;
+}
 
 /**
  * What `subscribe` returns: a promise of the live subscription that can also be iterated as it is. Iterating marks the

@@ -25,6 +25,7 @@ export { Outgoing } from "./link/output.ts";
 export { coreOf } from "./core.ts";
 export type { Core, Sink } from "./core.ts";
 export { randomId } from "./timers.ts";
+export { Ring } from "./ring.ts";
 export { Matcher } from "./matcher.ts";
 export type { Entry } from "./matcher.ts";
 export { isEnvelope, parseEnvelope } from "./envelope.ts";
