@@ -3,7 +3,7 @@
  *
  * Frames are structured clones, so payloads may hold what the algorithm copies (maps, dates, typed arrays); functions
  * are a `PayloadError`. A worker that is terminated, or exits, ends the target: subscriptions drain, then throw
- * `DISCONNECTED`. (A Web Worker's end cannot be seen from outside; call `close()` beside `terminate()`.)
+ * `DISCONNECTED`. (A Web Worker's end cannot be seen from outside, but in Bun; call `close()` beside `terminate()`.)
  */
 import type { Channel } from "../channel.ts";
 import type { TypedEvent } from "../envelope.ts";
@@ -64,11 +64,12 @@ interface WorkerThreads {
 function parentPort(): NodePort | WebPort {
   const host = globalThis as {
     process?: { getBuiltinModule?: (name: string) => unknown };
-    WorkerGlobalScope?: unknown;
+    WorkerGlobalScope?: new () => unknown;
   };
-  const threads = host.process?.getBuiltinModule?.("node:worker_threads") as WorkerThreads | undefined;
-  if (threads !== undefined && threads.parentPort !== null) return threads.parentPort;
-  if (threads === undefined && host.WorkerGlobalScope !== undefined) return globalThis;
+  const threads = host.process?.getBuiltinModule?.("node:worker_threads") as WorkerThreads | null | undefined;
+  if (threads?.parentPort) return threads.parentPort;
+  // The scope itself is asked: Deno's Web Workers have Node's modules too, and no parent there.
+  if (typeof host.WorkerGlobalScope === "function" && globalThis instanceof host.WorkerGlobalScope) return globalThis;
   throw new PubSubError(
     "UNSUPPORTED",
     "createMainThreadEventTarget() works inside a worker. In the main thread, call createWorkerEventTarget(worker).",

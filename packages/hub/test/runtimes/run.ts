@@ -1,0 +1,72 @@
+/**
+ * The conformance suite without a test runner, for any runtime: `<runtime> run.js <part>…`, one line of JSON a test.
+ *
+ * `scripts/runtimes.mjs` compiles it, runs it and reads what it says. It is among the hub's tests because the hub may import
+ * all else.
+ */
+import { conformanceOf } from "@alkdev/pubsub/testing";
+import type { Harness } from "@alkdev/pubsub/testing";
+import process from "node:process";
+import { inProcess } from "../../../pubsub/test/fixtures/harness-in-process.ts";
+import { messagePort } from "../../../pubsub/test/fixtures/harness-message-port.ts";
+import { webSocket } from "../../../pubsub/test/fixtures/harness-websocket.ts";
+import { webWorker, workerThread } from "../../../pubsub/test/fixtures/harness-worker.ts";
+import { throughHub } from "../fixtures/harness-hub.ts";
+
+/** Far more than any test takes, in milliseconds: one that is stuck is named before the whole run is ended. */
+const LIMIT = 20_000;
+
+const { Bun, Deno } = globalThis as {
+  readonly Bun?: { readonly version: string };
+  readonly Deno?: { readonly version: { readonly deno: string } };
+};
+
+const parts: Record<string, () => Harness> = {
+  "in process": inProcess,
+  worker: workerThread,
+  // Bun's says when it is over; Deno's does not, nor do browsers'.
+  "web worker": () => webWorker(...(Bun === undefined ? [] : ["disconnects" as const])),
+  MessagePort: messagePort,
+  // The platform's own client where it has one, else that of `ws`.
+  WebSocket: () => webSocket(globalThis.WebSocket),
+  hub: throughHub,
+};
+
+function say(line: object): Promise<void> {
+  return new Promise((resolve) => process.stdout.write(`${JSON.stringify(line)}\n`, () => resolve()));
+}
+
+async function within(promise: Promise<unknown>, what: string): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${what} took more than ${LIMIT / 1000} s`)), LIMIT);
+  });
+  try {
+    await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Runs a test; returns what went wrong. */
+async function failure(harness: Harness, run: (harness: Harness) => Promise<void>): Promise<string | undefined> {
+  const errors: unknown[] = [];
+  await within(run(harness), "The test").catch((error: unknown) => errors.push(error));
+  await within(harness.end(), "Closing what it had opened").catch((error: unknown) => errors.push(error));
+  const texts = errors.map((error) => (error instanceof Error && error.stack) || String(error));
+  return texts.length === 0 ? undefined : texts.join("\n");
+}
+
+if (Bun !== undefined) await say({ runtime: "Bun", version: Bun.version });
+else if (Deno !== undefined) await say({ runtime: "Deno", version: Deno.version.deno });
+else await say({ runtime: "Node", version: process.versions.node });
+
+for (const part of process.argv.slice(2)) {
+  const makeHarness = parts[part];
+  if (makeHarness === undefined) throw new Error(`there is no part ${part}`);
+  const tests = conformanceOf(makeHarness());
+  await say({ part, tests: tests.length });
+  for (const { name, run } of tests) await say({ part, name, error: await failure(makeHarness(), run) });
+}
+await say({ done: true });
+process.exit();
