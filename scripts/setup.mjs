@@ -2,7 +2,8 @@
  * Makes the repository ready to use: installs the dependencies and builds the packages, each only when it must.
  *
  * npm runs it before `npm start`, `npm test` and `npm run bench`, so a fresh clone needs no other step. It prints
- * nothing and costs a few milliseconds when there is nothing to do. `--build` asks the compiler even then.
+ * nothing and costs a few milliseconds when there is nothing to do. `--build` asks the compiler even then. `--runtimes`
+ * also installs what `npm run test:runtimes` runs.
  */
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -10,6 +11,7 @@ import { existsSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync 
 import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
+import { folder as runtimesFolder, RUNTIMES } from "./runtimes/programs.mjs";
 
 const OLDEST_NODE = [20, 16];
 const LOCK_EXPIRES_MS = 15 * 60_000;
@@ -54,7 +56,8 @@ const sources = (folder) => filesUnder(join(folder, "src")).filter((file) => /(?
 
 // Install ------------------------------------------------------------------------------------------------------------
 
-const installHash = () => hash(`${process.platform} ${process.arch} ${read(join(root, "package-lock.json")) ?? ""}`);
+const installHash = (folder = root) =>
+  hash(`${process.platform} ${process.arch} ${read(join(folder, "package-lock.json")) ?? ""}`);
 
 /** Whether node_modules holds what the lockfile says, whoever put it there: a plain `npm install` is as good as ours. */
 function installed() {
@@ -72,8 +75,14 @@ function installed() {
 
 function install() {
   const since = performance.now();
-  const locked = existsSync(join(root, "package-lock.json"));
   say("installing dependencies…");
+  npmInstall(root);
+  setStamp({ install: installHash() });
+  say(`dependencies installed in ${seconds(since)}`);
+}
+
+function npmInstall(folder) {
+  const locked = existsSync(join(folder, "package-lock.json"));
 
   // npm hands its own options to the scripts it runs; those that change what an install does must not reach this one.
   const env = { ...process.env };
@@ -94,12 +103,27 @@ function install() {
   const cli = env["npm_execpath"];
   const viaNode = cli !== undefined && /npm-cli\.[cm]?js$/.test(cli);
   const { status, error } = viaNode
-    ? spawnSync(process.execPath, [cli, ...args], { cwd: root, env, stdio: ["ignore", 2, 2] })
-    : spawnSync("npm", args, { cwd: root, env, stdio: ["ignore", 2, 2], shell: process.platform === "win32" });
+    ? spawnSync(process.execPath, [cli, ...args], { cwd: folder, env, stdio: ["ignore", 2, 2] })
+    : spawnSync("npm", args, { cwd: folder, env, stdio: ["ignore", 2, 2], shell: process.platform === "win32" });
   if (error) throw new SetupError(`npm could not be started: ${error.message}`);
   if (status !== 0) throw new SetupError("npm could not install the dependencies, see above; is the network up?");
-  setStamp({ install: installHash() });
-  say(`dependencies installed in ${seconds(since)}`);
+}
+
+/** A lock file of optional packages alone is met without any of them, so the programs are looked for. */
+const missingRuntimes = () => Object.keys(RUNTIMES).filter((name) => !existsSync(RUNTIMES[name].program));
+const runtimesInstalled = () => stamp().runtimes === installHash(runtimesFolder) && missingRuntimes().length === 0;
+
+function installRuntimes() {
+  const since = performance.now();
+  say("installing runtimes…");
+  npmInstall(runtimesFolder);
+  const missing = missingRuntimes();
+  if (missing.length > 0)
+    throw new SetupError(
+      `npm did not install ${missing.join(", ")}: is the network up? There are packages for Linux, x64 and arm64; this is ${process.platform}, ${process.arch}.`,
+    );
+  setStamp({ runtimes: installHash(runtimesFolder) });
+  say(`runtimes installed in ${seconds(since)}`);
 }
 
 // Build --------------------------------------------------------------------------------------------------------------
@@ -218,10 +242,12 @@ function main() {
     throw new SetupError(`Node ${OLDEST_NODE.join(".")} or newer is needed; this is ${process.versions.node}`);
   }
   const asked = process.argv.includes("--build");
-  if (!asked && installed() && built()) return;
+  const runtimes = process.argv.includes("--runtimes");
+  if (!asked && installed() && built() && (!runtimes || runtimesInstalled())) return;
   lock();
   if (!installed()) install();
   if (asked || !built()) build();
+  if (runtimes && !runtimesInstalled()) installRuntimes();
 }
 
 try {
