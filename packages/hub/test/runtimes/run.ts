@@ -7,6 +7,7 @@
 import { conformanceOf } from "@alkdev/pubsub/testing";
 import type { Harness } from "@alkdev/pubsub/testing";
 import process from "node:process";
+import { broadcastChannel } from "../../../pubsub/test/fixtures/harness-broadcast-channel.ts";
 import { inProcess } from "../../../pubsub/test/fixtures/harness-in-process.ts";
 import { messagePort } from "../../../pubsub/test/fixtures/harness-message-port.ts";
 import { webSocket } from "../../../pubsub/test/fixtures/harness-websocket.ts";
@@ -27,6 +28,7 @@ const parts: Record<string, () => Harness> = {
   // Bun's says when it is over; Deno's does not, nor do browsers'.
   "web worker": () => webWorker(...(Bun === undefined ? [] : ["disconnects" as const])),
   MessagePort: messagePort,
+  BroadcastChannel: broadcastChannel,
   // The platform's own client where it has one, else that of `ws`.
   WebSocket: () => webSocket(globalThis.WebSocket),
   hub: throughHub,
