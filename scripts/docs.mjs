@@ -1,11 +1,14 @@
 // Writes the table of transports into README.md from the manifests of real event targets, opened here.
 //   node scripts/docs.mjs           writes it
 //   node scripts/docs.mjs --check   only says whether it is as it should be (exit 1 if not)
+import { EventEmitter } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
+import { PassThrough } from "node:stream";
 import { MessageChannel } from "node:worker_threads";
 import { createPubSub } from "@alkdev/pubsub";
 import { createBroadcastChannelEventTarget } from "@alkdev/pubsub/event-target-broadcast-channel";
 import { createMessagePortEventTarget } from "@alkdev/pubsub/event-target-message-port";
+import { createParentProcessEventTarget, createStdioEventTarget } from "@alkdev/pubsub/event-target-stdio";
 import { createMainThreadEventTarget, createWorkerEventTarget } from "@alkdev/pubsub/event-target-worker";
 import { createWebSocketEventTarget } from "@alkdev/pubsub/event-target-websocket";
 import { createHubEventTarget, createHubServer } from "@alkdev/hub";
@@ -46,6 +49,11 @@ async function* targets() {
   const call = "createBroadcastChannelEventTarget(name)";
   yield { name: "BroadcastChannel", call, supports: (await ready(bus)).supports };
   await bus.close();
+  const [down, up] = [new PassThrough(), new PassThrough()];
+  const child = createStdioEventTarget(Object.assign(new EventEmitter(), { stdin: down, stdout: up, exitCode: null }));
+  const above = createParentProcessEventTarget({ stdin: down, stdout: up });
+  yield { name: "child process", call: "createStdioEventTarget(child)", supports: (await ready(child)).supports };
+  await Promise.all([child.close(), above.close()]);
 
   const server = await createHubServer({ port: 0 });
   const socket = createWebSocketEventTarget(new WebSocket(server.url));

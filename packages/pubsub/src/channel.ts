@@ -33,10 +33,22 @@ export interface Channel {
   close(): void;
 }
 
-/** The link's side of the contract; a Channel calls it. Neither method throws. */
+/** The link's side of the contract; a Channel calls it. No method throws. */
 export interface ChannelReceiver {
-  /** One frame arrived: a string of JSON, or a cloned value. Called for garbage too; the link counts and reports it. */
+  /** Bytes that a frame may have. A Channel that finds the ends of frames itself keeps no more than that of one. */
+  readonly maxFrame: number;
+  /**
+   * One frame arrived: a string of JSON, or a value: cloned, or parsed already by a channel that had to look inside. Called
+   * for garbage too, or with a `PubSubError` that says what is wrong with it; the link counts and reports it.
+   */
   frame(data: unknown): void;
+  /**
+   * Something arrived that is broken and may have held frames, events among them. The link counts and reports it, and, as
+   * nobody knows any more who has received what, begins the conversation anew: a cut without the loss of the channel.
+   */
+  damaged(error: unknown): void;
+  /** Something is wrong that concerns no frame; it is reported, and no more. */
+  error(error: unknown): void;
   /** The channel is over, whoever ended it. Called once; nothing is called after it. */
   closed(cause?: unknown): void;
 }

@@ -167,9 +167,14 @@ export function takeAddress(value: unknown): { readonly value: unknown; readonly
 export function parseFrame(data: unknown, maxFrame: number): unknown {
   if (typeof data !== "string") throw new PubSubError("MALFORMED", "A frame that is no text.");
   if (data.length > maxFrame || (data.length * 3 > maxFrame && utf8Length(data, maxFrame) > maxFrame))
-    throw new PubSubError(
-      "MALFORMED",
-      `A frame of more than ${maxFrame} bytes, which is the limit: ${excerpt(data.slice(0, 100))}.`,
-    );
+    throw tooLong(data, maxFrame);
   return parseJson(data);
+}
+
+/** What is reported of a frame over the limit. @param beginning of the frame, or all of it */
+export function tooLong(beginning: string, maxFrame: number): PubSubError {
+  return new PubSubError(
+    "MALFORMED",
+    `A frame of more than ${maxFrame} bytes, which is the limit: ${excerpt(beginning.slice(0, 100))}.`,
+  );
 }

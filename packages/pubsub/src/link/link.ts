@@ -253,9 +253,9 @@ class ChannelLink implements Link {
         });
       else opening.resolve();
     },
-    restarted: () => {
+    restarted: (why) => {
       this.#reset();
-      this.#receiver?.interrupted(new PubSubError("INTERRUPTED", "The far end restarted."));
+      this.#receiver?.interrupted(new PubSubError("INTERRUPTED", `${why}.`));
     },
     began: () => this.#forgetTheirs(),
     event: (envelope, to) => {

@@ -46,8 +46,8 @@ export interface SessionOwner {
    * still has our subscriptions and has lost nothing. `expired`: we asked for that, and it could not.
    */
   welcomed(welcome: Control["$welcome"], how: "new" | "resumed" | "expired"): void;
-  /** The far end has restarted: it knows nothing of us, and its subscriptions are void. `welcomed` follows. */
-  restarted(): void;
+  /** The conversation begins anew: the far end knows nothing of us, and its subscriptions are void. `welcomed` follows. */
+  restarted(why: string): void;
   /** The far end is at its beginning: whatever it had subscribed to is void. Before anything that it says after. */
   began(): void;
   /**

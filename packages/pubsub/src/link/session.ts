@@ -36,11 +36,14 @@ class Line {
   readonly channel: Channel;
   session: Session;
 
-  constructor(channel: Channel, session: Session) {
+  constructor(channel: Channel, session: Session, maxFrame: number) {
     this.channel = channel;
     this.session = session;
     channel.open({
+      maxFrame,
       frame: (data) => this.session.receive(this, data),
+      damaged: (error) => this.session.damaged(this, error),
+      error: (error) => this.session.lineError(this, error),
       closed: (cause) => this.session.lineClosed(this, cause),
     });
   }
@@ -55,13 +58,15 @@ export class Session {
   readonly #options: Required<Omit<SessionOptions, "heartbeat" | "findSession" | "origin">> &
     Pick<SessionOptions, "heartbeat" | "findSession" | "origin">;
   readonly #outbox: Outbox;
-  readonly #nonce = randomId();
+  #nonce = randomId();
   #id = randomId();
   #line: Line | undefined;
   #output: Output | undefined;
   /** Of this channel: the far end's nonce, and whether it has welcomed us. */
   #peerNonce: string | undefined;
   #welcomed = false;
+  /** What came was damaged: all that follows is of no use, until the far end has heard that this side begins anew. */
+  #deaf = false;
   /** Whether events may be sent on this channel: who has received what is known. */
   #flowing = false;
   /** The far end's session that we are part of, across channels. */
@@ -138,7 +143,7 @@ export class Session {
   /** Goes on over another channel; the one before is ended. */
   attach(channel: Channel): void {
     if (this.#line !== undefined) this.#detach(interrupted("Another channel takes the place of this one."), true);
-    this.#begin(new Line(channel, this));
+    this.#begin(new Line(channel, this, this.#options.maxFrame));
     if (this.#options.plain) {
       // Nobody answers in plain mode: ready means that this side is.
       const line = this.#line;
@@ -174,6 +179,7 @@ export class Session {
     this.#answers.newChannel();
     this.#peerNonce = undefined;
     this.#welcomed = false;
+    this.#deaf = false;
     this.#lastHeard = Date.now();
     this.#pinged = false;
     const { heartbeat = line.channel.heartbeat } = this.#options;
@@ -302,7 +308,8 @@ export class Session {
     if (data instanceof PubSubError) return this.#bad(data);
     let value = data;
     try {
-      if (line.channel.encoding === "json") value = parseFrame(data, this.#options.maxFrame);
+      if (line.channel.encoding === "json" && typeof data !== "object")
+        value = parseFrame(data, this.#options.maxFrame);
     } catch (error) {
       return this.#bad(error);
     }
@@ -322,9 +329,11 @@ export class Session {
       if (isControl(value)) {
         if (this.#options.plain) return;
         checkControl(value);
+        if (this.#deaf && value.type !== "$welcome" && value.type !== "$bye") return;
         (this.#on[value.type as ControlType] as ((payload: unknown) => void) | undefined)?.(value.payload);
         return;
       }
+      if (this.#deaf) return;
       const { value: bare, to } = takeAddress(value);
       const envelope = parseEnvelope(bare);
       const at = ++this.#answers.received;
@@ -351,7 +360,7 @@ export class Session {
       this.#peerNonce = hello.nonce;
       this.#output?.peer(hello.limits?.frame, hello.batch);
       const restarted = before !== undefined && before !== hello.nonce;
-      if (restarted) this.#restart();
+      if (restarted) this.#restart("The far end restarted");
       const resumed = hello.session === this.#id && !restarted && !this.#miscounted;
       this.#welcome(hello, version, resumed);
       if (resumed) this.#resend(received);
@@ -360,6 +369,7 @@ export class Session {
     },
     $welcome: (welcome) => {
       if (welcome.nonce !== this.#nonce || this.#welcomed) return;
+      this.#deaf = false;
       this.#stopHello();
       this.#output?.peer(welcome.limits?.frame, undefined);
       const asked = this.resumable;
@@ -556,18 +566,34 @@ export class Session {
     if (this.#outbox.size + items.length > 0) this.#outbox.watch();
   }
 
-  /** The far end is a new one on the same channel. What was on its way to the old one is lost. */
-  #restart(): void {
+  /** @internal What came could not be read. The far end takes this side's new nonce for a restart, and forgets as we do. */
+  damaged(line: Line, error: unknown): void {
+    if (this.#over || line !== this.#line) return;
+    this.#lastHeard = Date.now();
+    this.#bad(error);
+    if (this.#over || this.#options.plain) return;
+    this.#nonce = randomId();
+    this.#deaf = true;
+    this.#restart("What the far end sent was damaged");
+  }
+
+  /** The conversation begins anew on the same channel. What was on its way is lost. */
+  #restart(why: string): void {
     this.#welcomed = false;
     this.#flowing = false;
     this.#farSession = undefined;
-    const error = interrupted("The far end restarted before it acknowledged; the event may have been delivered.");
+    const error = interrupted(`${why} before it acknowledged; the event may have been delivered.`);
     rejectAll(this.#output?.takeEvents() ?? [], error);
     rejectAll(this.#outbox.restart(error), error);
     this.#rejectAsked(error);
     this.#forgetReceived();
-    this.#owner.restarted();
+    this.#owner.restarted(why);
     this.#sayHello(50);
+  }
+
+  /** @internal */
+  lineError(line: Line, error: unknown): void {
+    if (!this.#over && line === this.#line) this.#owner.error(error);
   }
 
   /** @internal */
