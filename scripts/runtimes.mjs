@@ -60,7 +60,7 @@ async function run(name, script) {
     end();
   }, LIMIT);
 
-  const result = { title: name, tests: [], broken: [] };
+  const result = { title: name, parts, tests: [], missing: {}, broken: [] };
   const said = [];
   const announced = new Map();
   let version;
@@ -99,6 +99,7 @@ async function run(name, script) {
   for (const part of parts) {
     const ended = result.tests.filter((test) => test.part === part).length;
     const missing = (announced.get(part) || 1) - ended;
+    result.missing[part] = missing;
     if (missing > 0) result.broken.push(`${part}: ${missing} of its tests did not end`);
   }
   if (late) result.broken.push(`it took more than ${LIMIT / 1000} s and was ended`);
@@ -110,11 +111,12 @@ async function run(name, script) {
 
 const failures = ({ tests }) => tests.filter(({ error }) => error !== undefined);
 
-function cell({ tests }, part) {
+function cell({ parts, tests, missing }, part) {
+  if (!parts.includes(part)) return "–";
   const own = tests.filter((test) => test.part === part);
-  if (own.length === 0) return "–";
   const failed = failures({ tests: own }).length;
-  return failed === 0 ? String(own.length) : `${own.length - failed}, ${failed} failed`;
+  const text = failed === 0 ? String(own.length) : `${own.length - failed}, ${failed} failed`;
+  return missing[part] > 0 ? `${text}, ${missing[part]} missing` : text;
 }
 
 function table(results) {
