@@ -2,49 +2,17 @@ import { createPubSub } from "@alkdev/pubsub";
 import type { PubSub } from "@alkdev/pubsub";
 import { afterEach, describe, expect, test } from "vitest";
 import { Opened } from "./fixtures/conformance.ts";
+import { race } from "./fixtures/race.ts";
+import type { Publish } from "./fixtures/race.ts";
 import { over, startSockets } from "./fixtures/websocket.ts";
 import { startWorker } from "./fixtures/worker.ts";
 
-const ROUNDS = 10_000;
-const WINDOW = 500;
 const COLD = 200;
 /** Milliseconds that the subscriber's path is slower. The signal to publish does not take it. */
 const DELAY = 1;
 
 const opened = new Opened();
 afterEach(() => opened.end());
-
-/** Has the other side publish to the topic with this number as its id; resolves when the event was accepted. */
-type Publish = (type: string, number: number) => Promise<unknown>;
-
-/**
- * Subscribes to one topic a round and has the other side publish to it at once, `WINDOW` rounds at a time.
- *
- * @returns how many events were lost. What comes last is published once every subscription is live, and on the same
- * topics: where it comes first, the other one is lost.
- */
-async function race(near: PubSub, publish: Publish, awaited: boolean): Promise<number> {
-  let lost = 0;
-  for (let from = 0; from < ROUNDS; from += WINDOW) {
-    const subscriptions = await Promise.all(
-      Array.from({ length: WINDOW }, async (_, i) => {
-        const pending = near.subscribe("race.one", `${from + i}`);
-        if (awaited) await pending;
-        await publish("race.one", from + i);
-        return pending;
-      }),
-    );
-    const last = await near.subscribe("race.last", `${from}`);
-    await publish("race.last", from);
-    await last.next();
-    for (const events of subscriptions) {
-      if (events.received === 0) lost++;
-      expect(events.received).toBeLessThan(2);
-      await events.return();
-    }
-  }
-  return lost;
-}
 
 describe("publishing from a worker thread in the instant after subscribe", () => {
   async function open(delay: number): Promise<{ near: PubSub; publish: Publish }> {
