@@ -30,11 +30,14 @@ export default [
     ["websocket", "createWebSocketEventTarget", "22.4 kB"],
     ["stdio", "createStdioEventTarget", "23.5 kB"],
     ["worker", "createWorkerEventTarget", "22.4 kB"],
+    ["iroh", "createIrohEventTarget", "23.4 kB"],
   ].map(([file, create, limit]) =>
     entry(
       `@alkdev/pubsub/event-target-${file}: ${create}, with createPubSub`,
       { ...IN_PROCESS, [pubsub(`event-targets/${file}`)]: `{ ${create} }` },
       limit,
+      // Loaded only where it is there.
+      { ignore: ["@number0/iroh"] },
     ),
   ),
   // For Node, where size is of little account; `ws` is not counted.

@@ -7,6 +7,7 @@ import { PassThrough } from "node:stream";
 import { MessageChannel } from "node:worker_threads";
 import { createPubSub } from "@alkdev/pubsub";
 import { createBroadcastChannelEventTarget } from "@alkdev/pubsub/event-target-broadcast-channel";
+import { createIrohEventTarget, irohChannel } from "@alkdev/pubsub/event-target-iroh";
 import { createMessagePortEventTarget } from "@alkdev/pubsub/event-target-message-port";
 import { createParentProcessEventTarget, createStdioEventTarget } from "@alkdev/pubsub/event-target-stdio";
 import { createMainThreadEventTarget, createWorkerEventTarget } from "@alkdev/pubsub/event-target-worker";
@@ -24,6 +25,32 @@ const ready = (target) =>
     : new Promise((resolve, reject) =>
         target.onStatus((status, cause) => (status === "ready" ? resolve(target) : reject(cause))),
       );
+
+/** Both sides of a connection, without the package and a network: an endpoint would send probes into the one that it finds. */
+function irohConnection() {
+  const pipe = () => {
+    const chunks = [];
+    let wake = () => undefined;
+    const push = async (bytes) => {
+      chunks.push(bytes);
+      wake();
+    };
+    const read = async () => {
+      while (chunks.length === 0) await new Promise((resolve) => (wake = resolve));
+      return chunks.shift();
+    };
+    return { send: { writeAll: push, finish: () => push([]) }, recv: { read } };
+  };
+  const [there, back] = [pipe(), pipe()];
+  const side = (name, stream) => ({
+    side: () => name,
+    openBi: async () => stream,
+    acceptBi: async () => stream,
+    closeReason: () => null,
+    close: () => undefined,
+  });
+  return [side("Client", { send: there.send, recv: back.recv }), side("Server", { send: back.send, recv: there.recv })];
+}
 
 /** One row a target: its name, the call that makes it, and a target whose handshake is done. */
 async function* targets() {
@@ -64,6 +91,16 @@ async function* targets() {
     call: "createWebSocketEventTarget(socket)",
     supports: { ...socket.supports, echo: echo && "hub" },
   };
+  const [connecting, accepted] = irohConnection();
+  server.hub.connect(irohChannel(accepted), "peer");
+  const peer = createIrohEventTarget(connecting);
+  const peerSupports = (await ready(peer)).supports;
+  yield {
+    name: "iroh",
+    call: "createIrohEventTarget(connection)",
+    supports: { ...peerSupports, echo: peerSupports.echo && "hub" },
+  };
+  await peer.close();
   const client = createHubEventTarget(server.url);
   yield { name: "hub, reconnecting", call: "createHubEventTarget(url)", supports: (await ready(client)).supports };
   yield { name: "inside the hub", call: "hub.eventTarget", supports: (await ready(server.hub.eventTarget)).supports };

@@ -1,14 +1,6 @@
 import { PubSubError } from "@alkdev/pubsub";
 import type { EventEnvelope, Filter, Gap } from "@alkdev/pubsub";
-import {
-  checkFilter,
-  isPattern,
-  matchesFilter,
-  Outgoing,
-  quietDeadline,
-  randomId,
-  Session,
-} from "@alkdev/pubsub/transport";
+import { checkFilter, isPattern, matchesFilter, Outgoing, randomId, Session } from "@alkdev/pubsub/transport";
 import type { Channel, Entry, SessionOptions, SessionOwner } from "@alkdev/pubsub/transport";
 import type { Interested } from "./backplane.ts";
 import { covers } from "./grants.ts";
@@ -79,7 +71,7 @@ export class Link implements HubLink, SessionOwner {
   #received = 0;
   #sent = 0;
   #markClosed!: (cause: PubSubError) => void;
-  readonly #stopHandshake: (() => void) | undefined;
+  readonly #handshake: ReturnType<typeof setTimeout> | undefined;
 
   constructor(hub: LinkHub, channel: Channel, id: number, identity: string | undefined, { plain }: ConnectOptions) {
     this.#hub = hub;
@@ -103,9 +95,11 @@ export class Link implements HubLink, SessionOwner {
       ...(heartbeat !== undefined && { heartbeat }),
     };
     if (plain === undefined) {
-      this.#stopHandshake = quietDeadline(handshake, () =>
-        this.close("HANDSHAKE", `No handshake within ${handshake} ms. This hub speaks the link protocol.`),
+      this.#handshake = setTimeout(
+        () => this.close("HANDSHAKE", `No handshake within ${handshake} ms. This hub speaks the link protocol.`),
+        handshake,
       );
+      this.#handshake.unref();
     }
     this.session = new Session(channel, this, options);
     // A plain link cannot subscribe; it gets what it was granted.
@@ -182,7 +176,7 @@ export class Link implements HubLink, SessionOwner {
   // ------------------------------------------------------------------------------------- what the session calls
 
   welcomed(_: unknown, how: string): void {
-    this.#stopHandshake?.();
+    clearTimeout(this.#handshake);
     this.#hub.attached(this);
     if (how !== "resumed") return;
     // What it may do can have changed since.
@@ -282,7 +276,7 @@ export class Link implements HubLink, SessionOwner {
 
   over(cause: PubSubError): void {
     this.isOver = true;
-    this.#stopHandshake?.();
+    clearTimeout(this.#handshake);
     this.#dropFilters();
     this.#hub.gone(this, cause);
     this.#markClosed(cause);

@@ -1,0 +1,4 @@
+export declare const PROGRAMS: Readonly<
+  Record<string, { readonly commands: readonly string[]; readonly package: string; readonly for: string }>
+>;
+export declare function findProgram(name: string): string | undefined;
