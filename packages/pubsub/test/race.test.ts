@@ -4,6 +4,7 @@ import { afterEach, describe, expect, test } from "vitest";
 import { Opened } from "./fixtures/conformance.ts";
 import { race } from "./fixtures/race.ts";
 import type { Publish } from "./fixtures/race.ts";
+import { startChild } from "./fixtures/stdio.ts";
 import { over, startSockets } from "./fixtures/websocket.ts";
 import { startWorker } from "./fixtures/worker.ts";
 
@@ -45,6 +46,44 @@ describe("publishing from a worker thread in the instant after subscribe", () =>
       const worker = startWorker(DELAY);
       opened.add(() => worker.end());
       const { target, far } = worker;
+      const events = await createPubSub({ eventTarget: target }).subscribe("race.cold", "0");
+      await far.publish("race.cold", "0", 0);
+      expect((await events.next()).value?.payload).toBe(0);
+      await opened.end();
+    }
+  });
+});
+
+describe("publishing from a child process in the instant after subscribe", () => {
+  async function open(delay: number): Promise<{ near: PubSub; publish: Publish }> {
+    const child = startChild(delay);
+    opened.add(() => child.end());
+    const { target, far } = child;
+    const near = createPubSub({ eventTarget: target });
+    await near.subscribe("race.begin");
+    return { near, publish: (type, number) => far.publish(type, `${number}`, number) };
+  }
+
+  test("loses none of 10,000 events once subscribe has resolved", async () => {
+    const { near, publish } = await open(0);
+    expect(await race(near, publish, true)).toBe(0);
+  });
+
+  test("loses none of 10,000 events on a path that is a millisecond slower", async () => {
+    const { near, publish } = await open(DELAY);
+    expect(await race(near, publish, true)).toBe(0);
+  });
+
+  test("loses events there when subscribe is not awaited (the control)", async () => {
+    const { near, publish } = await open(DELAY);
+    expect(await race(near, publish, false)).toBeGreaterThan(0);
+  });
+
+  test("loses none when each of 20 processes is still starting", async () => {
+    for (let i = 0; i < 20; i++) {
+      const child = startChild(DELAY);
+      opened.add(() => child.end());
+      const { target, far } = child;
       const events = await createPubSub({ eventTarget: target }).subscribe("race.cold", "0");
       await far.publish("race.cold", "0", 0);
       expect((await events.next()).value?.payload).toBe(0);

@@ -111,13 +111,14 @@ export function createStdioEventTarget<TEvent extends TypedEvent = TypedEvent>(
 /**
  * The child's side: events to and from the process that started it.
  *
- * What the child prints beside them, by `console.log` say, reaches the parent as stray lines. Once the parent closes its end,
- * subscriptions drain and throw `DISCONNECTED`, and nothing here keeps the process alive.
+ * What the child prints beside them, by `console.log` say, reaches the parent as stray lines. Once the parent closes its end or
+ * is gone, subscriptions drain and throw `DISCONNECTED` (an `on` reports it to `onError`), and nothing here keeps the process
+ * alive.
  *
  * @param options `stdin` and `stdout` are by default the process's own.
  * @throws PubSubError `UNSUPPORTED` where there is no process
  * @example
- * const pubsub = createPubSub({ eventTarget: createParentProcessEventTarget() });
+ * const pubsub = createPubSub({ eventTarget: createParentProcessEventTarget(), onError: console.error });
  * await pubsub.on("job.requested", async ({ id, payload }) => pubsub.publish("job.done", id, await work(payload)));
  */
 export function createParentProcessEventTarget<TEvent extends TypedEvent = TypedEvent>(

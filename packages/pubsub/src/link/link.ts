@@ -305,7 +305,9 @@ class ChannelLink implements Link {
       // Closed on this side: whoever did that knows.
       if (cause.code === "CLOSED") return;
       // Another channel would not change the version that the far end speaks.
-      if (this.#options.reattach !== true || cause.code === "VERSION") return this.end(cause);
+      if (this.#options.reattach !== true || cause.code === "VERSION")
+        // What the channel itself says of its end is what helps.
+        return this.end(cause.code === "DISCONNECTED" ? (cause.cause ?? cause) : cause);
       this.#receiver?.interrupted(cause);
       this.onDetached?.(cause);
     },
