@@ -15,6 +15,9 @@ export interface Backoff {
   readonly jitter?: number;
 }
 
+/** A WebSocket class: a browser's, or `ws`. */
+export type WebSocketClass = new (url: string) => WebSocketLike;
+
 /** Options of `createHubEventTarget`. */
 export interface HubEventTargetOptions
   extends
@@ -24,7 +27,7 @@ export interface HubEventTargetOptions
   /** Failed attempts before the first success after which the target gives up (`DISCONNECTED`). Default: never. */
   readonly firstAttempts?: number;
   /** The WebSocket class. Default: `ws` in Node, else the platform's. */
-  readonly WebSocket?: new (url: string) => WebSocketLike;
+  readonly WebSocket?: WebSocketClass;
   /** How long one attempt may take, handshake included. Default 10,000. */
   readonly attemptTimeout?: number;
 }
@@ -34,7 +37,7 @@ export interface HubEventTargetOptions
  * jitter, subscribes to everything again, and a `reconnect` gap stands in each subscription where events may be missing.
  *
  * @param url `ws:` or `wss:`
- * @throws PubSubError `INVALID_OPTION` for anything else
+ * @throws PubSubError `INVALID_OPTION` for anything else; `UNSUPPORTED` where the platform has no WebSocket and none is given
  * @example
  * const pubsub = createPubSub({ eventTarget: createHubEventTarget("ws://localhost:8080") });
  * for await (const { id, payload } of pubsub.subscribe("host.*", { onGap: console.warn })) console.log(id, payload);
@@ -44,10 +47,16 @@ export function createHubEventTarget<TEvent extends TypedEvent = TypedEvent>(
   options: HubEventTargetOptions = {},
 ): AlkEventTarget<TEvent> {
   checkUrl(url);
-  return defineEventTarget<TEvent>(reconnecting(url, options), { eager: true, ...options });
+  const WebSocket = options.WebSocket ?? (globalThis as { WebSocket?: WebSocketClass }).WebSocket;
+  if (WebSocket === undefined)
+    throw new PubSubError(
+      "UNSUPPORTED",
+      "This platform has no WebSocket. Give the class as options.WebSocket; ws on npm has one.",
+    );
+  return defineEventTarget<TEvent>(reconnecting(url, WebSocket, options), { eager: true, ...options });
 }
 
-function reconnecting(url: string, options: HubEventTargetOptions): Transport {
+function reconnecting(url: string, WebSocket: WebSocketClass, options: HubEventTargetOptions): Transport {
   const { min = 100, max = 10_000, jitter = 0.5 } = options.backoff ?? {};
   const { firstAttempts = Infinity, attemptTimeout = 10_000 } = options;
   const link = connectLink({ ...options, reattach: true, hub: true });
@@ -56,37 +65,34 @@ function reconnecting(url: string, options: HubEventTargetOptions): Transport {
   let problem: string | undefined;
   let timer: ReturnType<typeof setTimeout> | undefined;
   let attempt: ReturnType<typeof setTimeout> | undefined;
-  /** The attempt under way took too long. */
-  let late = false;
   let started = false;
   let closed = false;
 
-  async function connect(): Promise<void> {
+  function connect(): void {
     if (closed) return;
-    late = false;
     let socket: WebSocketLike;
     try {
-      const WebSocket = options.WebSocket ?? (await defaultWebSocket());
-      if (closed) return;
       socket = new WebSocket(url);
     } catch (error) {
       return failed(error);
     }
+    const channel = webSocketChannel(socket);
     const timeout = setTimeout(() => {
-      late = true;
-      // A closing handshake would need the far end, which does not answer.
-      if (socket.terminate === undefined) socket.close();
-      else socket.terminate();
+      // A closing handshake would need the far end, which does not answer: the socket is left to end when it likes.
+      channel.close();
+      failed(`no answer within ${attemptTimeout} ms`);
     }, attemptTimeout);
     attempt = timeout;
     socket.addEventListener("close", () => clearTimeout(timeout));
-    link.attach(webSocketChannel(socket));
+    link.attach(channel);
   }
 
   function failed(cause: unknown): void {
     clearTimeout(attempt);
+    // A conversation that was given up may find out for itself afterwards.
+    clearTimeout(timer);
     if (closed) return;
-    problem = describe(url, late ? `no answer within ${attemptTimeout} ms` : cause);
+    problem = describe(url, cause);
     failures++;
     if (!everWelcomed && failures >= firstAttempts) {
       closed = true;
@@ -94,7 +100,7 @@ function reconnecting(url: string, options: HubEventTargetOptions): Transport {
       return;
     }
     const wait = Math.min(max, min * 2 ** Math.min(failures - 1, 30));
-    timer = setTimeout(() => void connect(), wait * (1 - jitter * Math.random()));
+    timer = setTimeout(connect, wait * (1 - jitter * Math.random()));
   }
 
   link.onWelcomed = () => {
@@ -119,7 +125,7 @@ function reconnecting(url: string, options: HubEventTargetOptions): Transport {
       return problem;
     },
     open(receiver, signal) {
-      if (!started) void connect();
+      if (!started) connect();
       started = true;
       return link.open(receiver, signal);
     },
@@ -162,15 +168,4 @@ function describe(url: string, cause: unknown): string {
   while (root instanceof Error && root.cause !== undefined) root = root.cause;
   const reason = root instanceof Error ? root.message : String(root);
   return `no connection to ${protocol}//${host} (${reason.replaceAll(url, withoutPassword(url))})`;
-}
-
-async function defaultWebSocket(): Promise<new (url: string) => WebSocketLike> {
-  const host = globalThis as {
-    process?: { versions?: { node?: string } };
-    WebSocket?: new (url: string) => WebSocketLike;
-  };
-  if (host.process?.versions?.node === undefined && host.WebSocket !== undefined) return host.WebSocket;
-  // ws in Node: it says why a connection failed, and Node 20 has no WebSocket of its own.
-  const { WebSocket } = await import("ws");
-  return WebSocket;
 }

@@ -1,6 +1,14 @@
 import { PubSubError } from "@alkdev/pubsub";
 import type { EventEnvelope, Filter, Gap } from "@alkdev/pubsub";
-import { checkFilter, isPattern, matchesFilter, Outgoing, randomId, Session } from "@alkdev/pubsub/transport";
+import {
+  checkFilter,
+  isPattern,
+  matchesFilter,
+  Outgoing,
+  quietDeadline,
+  randomId,
+  Session,
+} from "@alkdev/pubsub/transport";
 import type { Channel, Entry, SessionOptions, SessionOwner } from "@alkdev/pubsub/transport";
 import type { Interested } from "./backplane.ts";
 import { covers } from "./grants.ts";
@@ -71,7 +79,7 @@ export class Link implements HubLink, SessionOwner {
   #received = 0;
   #sent = 0;
   #markClosed!: (cause: PubSubError) => void;
-  readonly #handshake: ReturnType<typeof setTimeout> | undefined;
+  readonly #stopHandshake: (() => void) | undefined;
 
   constructor(hub: LinkHub, channel: Channel, id: number, identity: string | undefined, { plain }: ConnectOptions) {
     this.#hub = hub;
@@ -95,11 +103,9 @@ export class Link implements HubLink, SessionOwner {
       ...(heartbeat !== undefined && { heartbeat }),
     };
     if (plain === undefined) {
-      this.#handshake = setTimeout(
-        () => this.close("HANDSHAKE", `No handshake within ${handshake} ms. This hub speaks the link protocol.`),
-        handshake,
+      this.#stopHandshake = quietDeadline(handshake, () =>
+        this.close("HANDSHAKE", `No handshake within ${handshake} ms. This hub speaks the link protocol.`),
       );
-      this.#handshake.unref();
     }
     this.session = new Session(channel, this, options);
     // A plain link cannot subscribe; it gets what it was granted.
@@ -176,7 +182,7 @@ export class Link implements HubLink, SessionOwner {
   // ------------------------------------------------------------------------------------- what the session calls
 
   welcomed(_: unknown, how: string): void {
-    clearTimeout(this.#handshake);
+    this.#stopHandshake?.();
     this.#hub.attached(this);
     if (how !== "resumed") return;
     // What it may do can have changed since.
@@ -276,7 +282,7 @@ export class Link implements HubLink, SessionOwner {
 
   over(cause: PubSubError): void {
     this.isOver = true;
-    clearTimeout(this.#handshake);
+    this.#stopHandshake?.();
     this.#dropFilters();
     this.#hub.gone(this, cause);
     this.#markClosed(cause);

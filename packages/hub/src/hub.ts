@@ -36,8 +36,14 @@ export function safely(onError: HubOptions["onError"]): (error: unknown, link: H
 }
 
 function warn(thrown: unknown): void {
-  const { process } = globalThis as { process?: { emitWarning?: (message: string) => void } };
-  process?.emitWarning?.(`onError of the hub threw: ${String(thrown)}`);
+  const host = globalThis as {
+    process?: { emitWarning?: (message: string) => void };
+    reportError?: (error: unknown) => void;
+  };
+  const message = `onError of the hub threw: ${String(thrown)}`;
+  if (host.process?.emitWarning !== undefined) host.process.emitWarning(message);
+  // In a browser, where that ends nothing.
+  else host.reportError?.(new Error(message, { cause: thrown }));
 }
 
 /** Bytes of one frame that a hub takes; undefined where it is none of `createHub`. */

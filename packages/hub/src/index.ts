@@ -5,6 +5,6 @@ export { createHub } from "./hub.ts";
 export type { ConnectOptions, Hub, HubLimits, HubLink, HubLinkStatus, HubOptions, HubStatus } from "./hub-api.ts";
 export { createHubServer } from "./server.ts";
 export type { HubServer, HubServerOptions } from "./server.ts";
-export { createHubEventTarget } from "./client.ts";
-export type { Backoff, HubEventTargetOptions } from "./client.ts";
+export { createHubEventTarget } from "./client-node.ts";
+export type { Backoff, HubEventTargetOptions, WebSocketClass } from "./client-node.ts";
 export type { Grant, Granted } from "./grants.ts";

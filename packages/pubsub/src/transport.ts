@@ -24,7 +24,7 @@ export type { SessionOptions, SessionOwner } from "./link/session-contract.ts";
 export { Outgoing } from "./link/output.ts";
 export { coreOf } from "./core.ts";
 export type { Core, Sink } from "./core.ts";
-export { randomId } from "./timers.ts";
+export { quietDeadline, randomId } from "./timers.ts";
 export { Ring } from "./ring.ts";
 export { Matcher } from "./matcher.ts";
 export type { Entry } from "./matcher.ts";

@@ -3,8 +3,8 @@ import { PubSubError } from "@alkdev/pubsub";
 import type { Status } from "@alkdev/pubsub";
 import type { AlkEventTarget } from "@alkdev/pubsub/transport";
 import { WebSocket } from "ws";
-import { createHubEventTarget } from "../client.ts";
-import type { HubEventTargetOptions } from "../client.ts";
+import { createHubEventTarget } from "../client-node.ts";
+import type { HubEventTargetOptions } from "../client-node.ts";
 import { CliError, UsageError } from "./arguments.ts";
 import { complain, reasonOf, rootOf, say } from "./terminal.ts";
 

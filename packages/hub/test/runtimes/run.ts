@@ -15,7 +15,7 @@ import { webWorker, workerThread } from "../../../pubsub/test/fixtures/harness-w
 import { throughHub } from "../fixtures/harness-hub.ts";
 
 /** Far more than any test takes, in milliseconds: one that is stuck is named before the whole run is ended. */
-const LIMIT = 20_000;
+const LIMIT = 30_000;
 
 const { Bun, Deno } = globalThis as {
   readonly Bun?: { readonly version: string };
