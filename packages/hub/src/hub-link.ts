@@ -322,7 +322,7 @@ function gone(): PubSubError {
   return new PubSubError("REFUSED", "The subscription was taken away while the connection was interrupted.");
 }
 
-function notGranted(what: string, { type, id }: Filter): PubSubError {
+export function notGranted(what: string, { type, id }: Filter): PubSubError {
   return new PubSubError(
     "REFUSED",
     `This identity may not ${what} ${id === undefined || id === "" ? type : `${type}:${id}`}.`,

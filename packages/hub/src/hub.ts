@@ -51,6 +51,12 @@ export function frameLimit(hub: Hub): number | undefined {
   return hub instanceof LinkHub ? hub.limits.frame : undefined;
 }
 
+/** @throws PubSubError `INVALID_OPTION` where it is none of `createHub` */
+export function linkHub(hub: Hub): LinkHub {
+  if (hub instanceof LinkHub) return hub;
+  throw new PubSubError("INVALID_OPTION", "events need a hub that createHub() of this package made.");
+}
+
 const HUB: Supports = { ...LINKED, lossDetection: "full", groups: true, maxPayload: undefined };
 
 export class LinkHub implements Hub {

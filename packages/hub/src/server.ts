@@ -6,7 +6,9 @@ import type { Duplex } from "node:stream";
 import { PubSubError } from "@alkdev/pubsub";
 import { webSocketChannel } from "@alkdev/pubsub/event-target-websocket";
 import { WebSocketServer } from "ws";
-import { createHub, frameLimit, safely } from "./hub.ts";
+import { EventRoute } from "./event-route.ts";
+import type { EventRouteOptions } from "./event-route.ts";
+import { createHub, frameLimit, linkHub, safely } from "./hub.ts";
 import type { Hub, HubLink, HubOptions } from "./hub-api.ts";
 
 /** Options of `createHubServer`; those of the hub apply where no `hub` is given. */
@@ -22,6 +24,11 @@ export interface HubServerOptions extends HubOptions {
    * accepts sockets. Any page in a browser can reach a local port, so everything else is refused with 403.
    */
   readonly allowedHosts?: readonly string[];
+  /**
+   * Whether `GET /events?type=session.*` answers with server-sent events, for consumers that only listen; what `authorize`
+   * grants to no identity, under the same `Host` and `Origin` rules. Default false.
+   */
+  readonly events?: boolean | EventRouteOptions;
 }
 
 /** A hub that listens for WebSockets. */
@@ -51,6 +58,7 @@ export async function createHubServer(options: HubServerOptions = {}): Promise<H
   const onError = safely(options.onError);
   const names = ["localhost", "127.0.0.1", "[::1]", host, ...allowedHosts];
   const allowed = new Set(names.map((name) => (isIPv6(name) ? nameOf(`http://[${name}]`) : name.toLowerCase())));
+  const events = routeOf(hub, options);
   const frame = frameLimit(hub) ?? limits?.frame ?? 1024 * 1024;
   const sockets = new WebSocketServer({
     noServer: true,
@@ -81,9 +89,32 @@ export async function createHubServer(options: HubServerOptions = {}): Promise<H
     const refusal = foreign(request, allowed);
     if (refusal !== undefined) return answer(response, 403, { error: refusal });
     const path = request.url?.split("?", 1)[0];
-    if (path === "/status") return answer(response, 200, hub.status());
-    if (path === "/") return answer(response, 200, { hub: "@alkdev/hub", webSocket: address(), status: "/status" });
+    if (path === "/status")
+      return answer(response, 200, { ...hub.status(), ...(events && { events: events.streams.status() }) });
+    if (path === "/")
+      return answer(response, 200, {
+        hub: "@alkdev/hub",
+        webSocket: address(),
+        status: "/status",
+        ...(events && { events: events.path }),
+      });
+    if (path !== undefined && path === events?.path) return void stream(events, request, response);
+    if (path === "/events" && events === undefined)
+      return answer(response, 404, {
+        error: "This hub sends no server-sent events. Start it with --events, or createHubServer({ events: true }).",
+      });
     answer(response, 404, { error: "Not found. Connect a WebSocket, or GET /status." });
+  }
+
+  async function stream(route: EventRoute, request: IncomingMessage, response: ServerResponse): Promise<void> {
+    try {
+      const refusal = await route.answer(request, response);
+      if (refusal !== undefined) answer(response, refusal.status, refusal.body);
+    } catch (error) {
+      onError(error, undefined);
+      if (response.headersSent) response.destroy();
+      else answer(response, 500, { error: "The hub could not answer; its log says why." });
+    }
   }
 
   function address(): string {
@@ -104,12 +135,19 @@ export async function createHubServer(options: HubServerOptions = {}): Promise<H
     (closing ??= (async () => {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       for (const link of [...links]) link.close("CLOSED", "The hub was closed.");
+      await events?.close();
       if (options.hub === undefined) await hub.close();
       sockets.close();
       server.closeAllConnections();
       await closed;
     })());
   return { hub, url, port: (server.address() as AddressInfo).port, close, [Symbol.asyncDispose]: close };
+}
+
+function routeOf(hub: Hub, { events = false, onError }: HubServerOptions): EventRoute | undefined {
+  if (events === false) return undefined;
+  const report = onError && { onError: (error: unknown) => onError(error, undefined) };
+  return new EventRoute(linkHub(hub), { ...report, ...(events === true ? {} : events) });
 }
 
 /** Why a request is refused: its Host or Origin is none of ours. Clients that are no browsers send no Origin. */

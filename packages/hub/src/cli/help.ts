@@ -11,15 +11,20 @@ Options:
                          publish and subscribe
       --allow-host NAME  a host name, beside localhost, under which it may be reached, and whose
                          pages may connect; give it again for more. Everything else is refused (403).
+      --events           answers GET /events?type=PATTERN with server-sent events, for consumers that
+                         only listen (EventSource, curl); &id=ID for one id, both again for more
   -h, --help             shows this
 
-GET /status answers with the hub's figures as JSON.
+GET /status answers with the hub's figures as JSON. A consumer of events that is cut off and back
+within 30 s (Last-Event-ID, which an EventSource sends by itself) misses nothing; else it gets a gap.
 
 Examples:
   pubsub hub
   pubsub hub --port 9000
   pubsub hub --host 0.0.0.0 --allow-host events.example
   curl http://127.0.0.1:8080/status
+  pubsub hub --events
+  curl -N 'http://127.0.0.1:8080/events?type=host.*'
 `,
   tail: `Usage: pubsub tail PATTERN [ID] [options]
 

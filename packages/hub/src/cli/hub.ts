@@ -10,6 +10,7 @@ export const hubOptions: OptionTypes = {
   port: { type: "string", short: "p" },
   host: { type: "string" },
   "allow-host": { type: "string", multiple: true },
+  events: { type: "boolean" },
 };
 
 /** Runs a hub until a signal ends it. */
@@ -20,15 +21,18 @@ export async function hub(args: Arguments): Promise<number> {
   const port = wholeNumber("hub", "port", args.text("port") ?? "8080", 0, 65_535);
   const host = args.text("host") ?? "127.0.0.1";
   const allowedHosts = args.texts("allow-host");
+  const events = args.flag("events");
   const stop = new Stopper();
   try {
     let server: HubServer;
     try {
-      server = await createHubServer({ port, host, allowedHosts, onError: complain });
+      server = await createHubServer({ port, host, allowedHosts, events, onError: complain });
     } catch (error) {
       throw await cannotListen(error, host, port);
     }
-    process.stdout.write(`hub: ${server.url}, figures at GET ${server.url.replace(/^ws/, "http")}/status\n`);
+    const http = server.url.replace(/^ws/, "http");
+    const stream = events ? `, events at GET ${http}/events?type=**` : "";
+    process.stdout.write(`hub: ${server.url}, figures at GET ${http}/status${stream}\n`);
     if (!isLoopback(host))
       say(
         `Whoever can reach ${host} can publish and subscribe. Names other than localhost need --allow-host${allowedHosts.length > 0 ? `; allowed: ${allowedHosts.join(", ")}` : ""}.`,
