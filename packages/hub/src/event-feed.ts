@@ -115,7 +115,7 @@ export class Feed {
   }
 
   async #subscribe(): Promise<unknown> {
-    return Promise.all(this.#filters.map((filter) => this.owner.core.subscribe(filter)));
+    return Promise.all(this.#filters.map(async (filter) => this.owner.core.subscribe(filter)));
   }
 
   get kept(): number {

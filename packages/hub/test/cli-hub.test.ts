@@ -3,6 +3,7 @@ import type { Server } from "node:net";
 import { createHubEventTarget } from "@alkdev/hub";
 import { createPubSub } from "@alkdev/pubsub";
 import { describe, expect, test } from "vitest";
+import { connect } from "../../pubsub/test/fixtures/event-source.ts";
 import { hubHere, pubsub } from "./cli-support.ts";
 import type { Run } from "./cli-support.ts";
 
@@ -29,6 +30,22 @@ describe("pubsub hub", () => {
     const response = await fetch(status);
     expect(await response.json()).toMatchObject({ links: [], received: 0, sent: 0 });
     expect(run.stderr).toBe("");
+  });
+
+  test("--events sends what is published as server-sent events, and says goodbye; without it they are off", async () => {
+    const off = await hub();
+    expect((await fetch(`${off.url.replace("ws:", "http:")}/events?type=**`)).status).toBe(404);
+    const { run, url } = await hub("--events");
+    const events = `${url.replace("ws:", "http:")}/events?type=**`;
+    expect(run.stdout).toContain(`, events at GET ${events}\n`);
+    const connection = await connect(events);
+    expect(await pubsub(["publish", "a.b", "c", "1", "--url", url]).ended).toBe(0);
+    await connection.count(1);
+    expect(connection.events).toMatchObject([{ type: "a.b", id: "c", payload: 1 }]);
+    run.child.kill("SIGINT");
+    expect(await connection.ended).toBe("done");
+    expect(connection.end).toMatchObject({ code: "CLOSED" });
+    expect(await run.ended).toBe(0);
   });
 
   test.each(["SIGINT", "SIGTERM"] as const)("%s says goodbye to every link and exits with 0", async (signal) => {

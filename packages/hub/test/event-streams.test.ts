@@ -7,7 +7,7 @@ import { createPubSub, PubSubError } from "@alkdev/pubsub";
 import type { PubSub } from "@alkdev/pubsub";
 import { toEventStream } from "@alkdev/pubsub/event-stream";
 import { createMemoryBroker, createMemoryTransport } from "@alkdev/pubsub/testing";
-import type { MemoryOptions } from "@alkdev/pubsub/testing";
+import type { MemoryTransportOptions } from "@alkdev/pubsub/testing";
 import { coreOf, defineEventTarget } from "@alkdev/pubsub/transport";
 import type { AlkEventTarget, Receiver } from "@alkdev/pubsub/transport";
 import { describe, expect, onTestFinished, test } from "vitest";
@@ -155,7 +155,7 @@ describe("an open stream is live", () => {
   test.each(["once", "per-filter"] as const)(
     "an event that several filters of a stream match comes once, over a backplane that delivers %s",
     async (overlap) => {
-      const supports = { overlap, echo: true } as const satisfies MemoryOptions["supports"];
+      const supports = { overlap, echo: true } as const satisfies MemoryTransportOptions["supports"];
       const backplane = defineEventTarget(createMemoryTransport(createMemoryBroker(), { supports }));
       onTestFinished(() => backplane.close());
       const { pubsub, url } = await openEvents(true, { backplane });
@@ -171,44 +171,61 @@ describe("an open stream is live", () => {
 });
 
 describe("a consumer that comes back", () => {
+  /** Reads under load while its connection is cut again and again. @returns what it saw, and what it had to see */
+  async function cuts(
+    count: number,
+    headersOf: typeof again,
+  ): Promise<{ story: unknown[]; whole: number[]; seed: number }> {
+    const { server, url } = await openEvents();
+    const proxy = await openProxy(server.port);
+    const client = openClient(server.url);
+    const seed = Date.now() % 2 ** 31;
+    const random = seeded(seed);
+    let published = 0;
+    let stop = false;
+    const publishing = (async () => {
+      while (!stop) {
+        await Promise.all(Array.from({ length: 20 }, () => client.publish("load.event", "x", published++)));
+        await new Promise(setImmediate);
+      }
+    })();
+    const story: unknown[] = [];
+    let connection = await connect(url("type=load.*", proxy.port));
+    for (let cut = 0; cut < count; cut++) {
+      const wanted = Math.floor(random() * 300);
+      if (random() < 0.8) await connection.until(() => connection.messages.length >= wanted);
+      proxy.cut();
+      await connection.ended;
+      story.push(...connection.story);
+      connection = await connect(url("type=load.*", proxy.port), headersOf(connection));
+    }
+    stop = true;
+    await publishing;
+    await client.publish("load.event", "x", "last");
+    await connection.until(() => connection.payloads.at(-1) === "last");
+    story.push(...connection.story.slice(0, -1));
+    connection.close();
+    const begin = story[0] as number;
+    return { story, whole: Array.from({ length: published - begin }, (_, i) => begin + i), seed };
+  }
+
   test(
     "gets every event once and in order, cut fifty times at random moments under load",
     { timeout: 60_000 },
     async () => {
-      const { server, url } = await openEvents();
-      const proxy = await openProxy(server.port);
-      const client = openClient(server.url);
-      const seed = Date.now() % 2 ** 31;
-      const random = seeded(seed);
-      let published = 0;
-      let stop = false;
-      const publishing = (async () => {
-        while (!stop) {
-          await Promise.all(Array.from({ length: 20 }, () => client.publish("load.event", "x", published++)));
-          await new Promise(setImmediate);
-        }
-      })();
-      const story: unknown[] = [];
-      let connection = await connect(url("type=load.*", proxy.port));
-      const first = published;
-      for (let cut = 0; cut < 50; cut++) {
-        const wanted = Math.floor(random() * 300);
-        if (random() < 0.8) await connection.until(() => connection.messages.length >= wanted);
-        proxy.cut();
-        await connection.ended;
-        story.push(...connection.story);
-        connection = await connect(url("type=load.*", proxy.port), again(connection));
-      }
-      stop = true;
-      await publishing;
-      await client.publish("load.event", "x", "last");
-      await connection.until(() => connection.payloads.at(-1) === "last");
-      story.push(...connection.story.slice(0, -1));
-      const begin = story[0] as number;
-      expect(begin, `seed ${seed}`).toBeLessThanOrEqual(first);
-      expect(story, `seed ${seed}`).toEqual(Array.from({ length: published - begin }, (_, i) => begin + i));
-      expect(published).toBeGreaterThan(1000);
-      connection.close();
+      const { story, whole, seed } = await cuts(50, again);
+      expect(story, `seed ${seed}`).toEqual(whole);
+      expect(whole.length).toBeGreaterThan(1000);
+    },
+  );
+
+  test(
+    "and does not say what it had last misses some, and is told nothing (control)",
+    { timeout: 60_000 },
+    async () => {
+      const { story, whole, seed } = await cuts(50, () => ({}));
+      expect(story.length, `seed ${seed}`).toBeLessThan(whole.length);
+      expect(story.filter((each) => typeof each !== "number")).toEqual([]);
     },
   );
 
