@@ -122,6 +122,25 @@ test("the library's example does what it says, and ends", async () => {
   expect(printed).toBe("order.paid a1\norder.paid a2\norder.sent a2\n50\n");
 });
 
+test("the hub's example of server-sent events does what it says, and ends", async () => {
+  const example = examples.find(
+    ({ document, code }) => document === "packages/hub/README.md" && code.includes("events: true"),
+  );
+  const printed = await run(example as Example, () => false);
+  expect(printed.replaceAll(/^id: \S+$/gm, "id: …")).toBe(
+    [
+      "id: …",
+      "",
+      "id: …",
+      'data: {"type":"demo.note","id":"me","payload":{"note":"hi"}}',
+      "",
+      "event: end",
+      'data: {"code":"CLOSED","message":"The hub was closed. Connect again once it is back."}',
+      "\n\n",
+    ].join("\n"),
+  );
+});
+
 test("the hub's example does what it says, and ends", async () => {
   expect(await run(first("packages/hub/README.md"), () => false)).toBe("hi\n");
 });
