@@ -16,7 +16,7 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { folder, RUNTIMES } from "./runtimes/programs.mjs";
 
-/** A runtime that takes longer is ended, in milliseconds. The slowest takes half a minute on a machine of its own, and two where eight others compete. */
+/** A runtime that takes longer is ended, in milliseconds. The slowest takes half a minute on an idle machine. */
 const LIMIT = 300_000;
 const AT_ONCE = 2;
 
