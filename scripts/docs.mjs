@@ -47,6 +47,7 @@ function irohConnection() {
     openBi: async () => stream,
     acceptBi: async () => stream,
     closeReason: () => null,
+    closed: () => new Promise(() => undefined),
     close: () => undefined,
   });
   return [side("Client", { send: there.send, recv: back.recv }), side("Server", { send: back.send, recv: there.recv })];

@@ -142,6 +142,8 @@ class IrohChannel implements Channel {
   /** Undefined before `open`, and again once it must not be called any more. */
   #receiver: ChannelReceiver | undefined;
   #over = false;
+  /** Why the connection is over, once it is. */
+  #closed: Promise<string> | undefined;
   #send: IrohStream["send"] | undefined;
   #writing = false;
   readonly #frames = new Ring<Uint8Array>();
@@ -162,6 +164,7 @@ class IrohChannel implements Channel {
 
   open(receiver: ChannelReceiver): void {
     this.#receiver = receiver;
+    this.#closed = this.#connection.closed().catch(brief);
     void this.#run(receiver.maxFrame);
   }
 
@@ -190,7 +193,7 @@ class IrohChannel implements Channel {
         frames.push(Uint8Array.from(bytes));
       this.#end(new Error(`the far end ended the stream${frames.whole ? "" : " in the middle of a frame"}`));
     } catch (error) {
-      this.#end(this.#why(error));
+      this.#end(await this.#why(error));
     }
   }
 
@@ -228,7 +231,7 @@ class IrohChannel implements Channel {
       if (this.#over) await send.finish();
     } catch (error) {
       // `#writing` stays true: nothing can be written any more.
-      this.#end(this.#why(error));
+      this.#end(await this.#why(error));
     }
   }
 
@@ -246,8 +249,10 @@ class IrohChannel implements Channel {
     return piece;
   }
 
-  #why(error: unknown): Error {
-    return new Error(this.#connection.closeReason() ?? brief(error), { cause: error });
+  /** The connection's own words where it is over, as they were first: an endpoint that closes then puts its own in their place. */
+  async #why(error: unknown): Promise<Error> {
+    const reason = this.#connection.closeReason() === null ? brief(error) : await this.#closed;
+    return new Error(reason, { cause: error });
   }
 
   #end(cause: unknown): void {
