@@ -28,6 +28,9 @@ test("every link between the documents leads to a file", () => {
     "packages/pubsub/README.md",
     "packages/hub/README.md",
     "docs/errors.md",
+    "docs/protocol.md",
+    "examples/python/README.md",
+    "examples/bash/README.md",
     ...readdirSync(new URL("docs/architecture/", root)).map((name) => `docs/architecture/${name}`),
   ];
   for (const document of documents)

@@ -358,7 +358,8 @@ export class Session {
       if (session !== this) return session.#adopt(this, hello, version);
       const before = this.#peerNonce;
       this.#peerNonce = hello.nonce;
-      this.#output?.peer(hello.limits?.frame, hello.batch);
+      // Another program may have been started behind the same pipe, which takes no arrays.
+      this.#output?.peer(hello.limits?.frame, Boolean(hello.batch));
       const restarted = before !== undefined && before !== hello.nonce;
       if (restarted) this.#restart("The far end restarted");
       const resumed = hello.session === this.#id && !restarted && !this.#miscounted;
