@@ -13,8 +13,8 @@ from .errors import PubSubError
 from .frames import is_envelope, parse
 from .link import Link, PipeReceiver
 
-#: What a line has in it that was meant to be a frame.
-_FRAME = re.compile(r'\{\s*"(?:type|id|payload|meta)"\s*:')
+#: What a line has in it that was meant to be a frame. Bounded, so that no line takes long to look through.
+_FRAME = re.compile(r'\[?\s{0,16}\{\s{0,16}"(?:type|id|payload|meta)"\s{0,16}:')
 
 
 def open_stdio(*, redirect_prints: bool = True, **options: Any) -> Link:
@@ -149,23 +149,33 @@ class StdioPipe:
         receiver = self._receiver
         if receiver is None or not line:
             return
-        problem: Optional[str] = None
-        value: Any = None
         text = line.decode("utf-8", "replace")
+        problem: Optional[str] = None
         if too_long or len(line) > receiver.max_frame:
-            problem = f"has more than {receiver.max_frame} bytes"
-        else:
-            try:
-                value = parse(line.decode("utf-8"))
-            except (UnicodeDecodeError, PubSubError) as error:
-                problem = f"cannot be read ({error})"
-        if problem is None:
-            first = value[0] if isinstance(value, list) and value else value
-            if is_envelope(first):
-                receiver.frame(value)
-            # Anything else is a stray print, of no concern here.
-        elif _FRAME.search(text):
-            receiver.damaged(f"A line that held a frame {problem}.")
+            if _FRAME.search(text):
+                receiver.malformed(f"A frame of more than {receiver.max_frame} bytes, which is the limit.")
+            return
+        if not _is_utf8(line):
+            problem = "it is no UTF-8"
+        elif self._frame(text):
+            return
+        found = _FRAME.search(text)
+        if found is None:
+            return  # A stray print, of no concern here.
+        # Something may have been printed without a line break, and a frame after it.
+        if problem is None and found.start() > 0 and self._frame(text[found.start() :]):
+            return
+        receiver.damaged(f"A line that held a frame is broken{f': {problem}' if problem else ''}.")
+
+    def _frame(self, text: str) -> bool:
+        """Passes a frame on. Whether there was JSON at all; what is no frame is a stray print."""
+        try:
+            value = parse(text)
+        except PubSubError:
+            return False
+        if self._receiver is not None and is_envelope(value[0] if isinstance(value, list) and value else value):
+            self._receiver.frame(value)
+        return True
 
     def _end(self, cause: Optional[OSError]) -> None:
         # A last line without its end counts.
@@ -176,3 +186,11 @@ class StdioPipe:
         receiver, self._receiver = self._receiver, None
         if receiver is not None:
             receiver.closed(cause or EOFError("the parent process closed the pipe"))
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True

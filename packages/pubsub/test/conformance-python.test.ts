@@ -1,9 +1,14 @@
 // The conformance suite with a far end in Python (examples/python), which knows of this library only what docs/protocol.md says.
 import { createPubSub } from "@alkdev/pubsub";
-import type { Harness } from "@alkdev/pubsub/testing";
+import { stdioChannel } from "@alkdev/pubsub/event-target-stdio";
+import type { Harness, OpenOptions } from "@alkdev/pubsub/testing";
+import { connectLink, defineEventTarget } from "@alkdev/pubsub/transport";
+import type { AlkEventTarget } from "@alkdev/pubsub/transport";
 import { expect, onTestFinished, test } from "vitest";
 import { Opened, runConformance } from "./fixtures/conformance.ts";
+import { delayed } from "./fixtures/delayed.ts";
 import { startPython } from "./fixtures/python.ts";
+import type { RemoteEnd } from "./fixtures/remote.ts";
 import { over, startSockets } from "./fixtures/websocket.ts";
 
 const SUPPORTS: Harness["supports"] = {
@@ -22,84 +27,99 @@ const SUPPORTS: Harness["supports"] = {
 /** How often each instant is tried. */
 const INSTANTS = 10_000;
 
-async function openWebSocket(
-  delay: number = 0,
-  options: Parameters<typeof over>[1] = {},
-): Promise<{
-  target: ReturnType<typeof over>;
-  python: ReturnType<typeof startPython>;
-  sockets: Awaited<ReturnType<typeof startSockets>>;
-  end: () => Promise<void>;
-}> {
+/** Python at the far end of a pipe, and what the world does to that. */
+interface Pipe {
+  readonly target: AlkEventTarget;
+  readonly far: RemoteEnd;
+  readonly cut: () => void;
+  readonly freeze: () => void;
+  readonly thaw: () => void;
+  readonly end: () => Promise<void>;
+}
+
+async function overWebSocket({ target: options, onError, delay }: OpenOptions = {}): Promise<Pipe> {
   const sockets = await startSockets(delay);
-  const python = startPython(`ws://127.0.0.1:${sockets.proxy.port}`);
+  const { proxy } = sockets;
+  const { far, end } = startPython(`ws://127.0.0.1:${proxy.port}`);
   const { value: socket } = await sockets.accepted.next();
-  const target = over(socket!, options);
+  const target = over(socket!, { ...options, ...(onError !== undefined && { onError }) });
   return {
     target,
-    python,
-    sockets,
+    far,
+    cut: () => proxy.cut(),
+    freeze: () => proxy.freeze(),
+    thaw: () => proxy.thaw(),
     async end() {
       await target.close();
-      await python.end();
+      await end();
       await sockets.end();
     },
   };
 }
 
-runConformance("a WebSocket to Python", (): Harness => {
-  const opened = new Opened();
-  const harness: Harness = {
-    supports: SUPPORTS,
-    features: new Set(["target", "serialises", "disconnects", "freezes", "delays"]),
-    async open({ target: options, onError = () => undefined, delay } = {}) {
-      const { target, python, sockets, end } = await openWebSocket(delay, { ...options, onError });
-      opened.add(end);
-      await python.far.call("ready");
-      expect(target.supports).toEqual(harness.supports);
-      const { proxy } = sockets;
-      return {
-        near: createPubSub({ eventTarget: target, onError }),
-        target,
-        far: python.far,
-        cut: () => proxy.cut(),
-        freeze: () => proxy.freeze(),
-        thaw: () => proxy.thaw(),
-      };
+async function overStdio({ target: options, onError, delay = 0 }: OpenOptions = {}): Promise<Pipe> {
+  const { far, child, end } = startPython("stdio");
+  const link = connectLink(options);
+  link.attach(delayed(stdioChannel(child), delay));
+  const target = defineEventTarget(link, { ...options, eager: true, ...(onError !== undefined && { onError }) });
+  return {
+    target,
+    far,
+    cut: () => void child.kill("SIGKILL"),
+    freeze: () => void child.kill("SIGSTOP"),
+    thaw: () => void child.kill("SIGCONT"),
+    async end() {
+      await target.close();
+      await end();
     },
-    end: () => opened.end(),
   };
-  return harness;
-});
+}
 
-test(
-  `nothing that is published in the instant after subscribe is lost, ${INSTANTS} times each way, over a WebSocket`,
-  { timeout: 120_000 },
-  async () => {
-    const { target, python, end } = await openWebSocket();
-    onTestFinished(end);
-    await instants(target, python.far);
-  },
-);
+const PIPES = { "a WebSocket": overWebSocket, "standard input and output": overStdio };
 
-/** Each end subscribes, and the other publishes once it hears of that. */
-async function instants(
-  eventTarget: ReturnType<typeof over>,
-  far: ReturnType<typeof startPython>["far"],
-): Promise<void> {
-  const near = createPubSub({ eventTarget });
-  let lost = 0;
-  for (let i = 0; i < INSTANTS; i++) {
-    const events = await near.subscribe("test.instant", `${i}`);
-    const publishing = ["first", "second"].map((payload) => far.publish("test.instant", `${i}`, payload));
-    const { value } = await events.next();
-    await Promise.all(publishing);
-    if (value?.payload !== "first") lost++;
-    await events.return();
-  }
-  expect(lost).toBe(0);
-  await near.on("test.subscribed", async ({ payload }) => {
-    await near.publish("test.instant", String(payload), payload);
+for (const [name, openPipe] of Object.entries(PIPES)) {
+  runConformance(`Python over ${name}`, (): Harness => {
+    const opened = new Opened();
+    const harness: Harness = {
+      supports: SUPPORTS,
+      features: new Set(["target", "serialises", "disconnects", "freezes", "delays"]),
+      async open(options = {}) {
+        const { onError = () => undefined } = options;
+        const pipe = await openPipe({ ...options, onError });
+        opened.add(() => pipe.end());
+        // A Python that still starts would be later than whatever the near end does.
+        await pipe.far.call("ready");
+        expect(pipe.target.supports).toEqual(harness.supports);
+        return { ...pipe, near: createPubSub({ eventTarget: pipe.target, onError }) };
+      },
+      end: () => opened.end(),
+    };
+    return harness;
   });
-  expect(await far.call("instants", INSTANTS)).toBe(0);
+
+  test(
+    `nothing that is published in the instant after subscribe is lost, ${INSTANTS} times each way, over ${name}`,
+    {
+      timeout: 120_000,
+    },
+    async () => {
+      const { target, far, end } = await openPipe();
+      onTestFinished(end);
+      const near = createPubSub({ eventTarget: target });
+      let lost = 0;
+      for (let i = 0; i < INSTANTS; i++) {
+        const events = await near.subscribe("test.instant", `${i}`);
+        const publishing = ["first", "second"].map((payload) => far.publish("test.instant", `${i}`, payload));
+        const { value } = await events.next();
+        await Promise.all(publishing);
+        if (value?.payload !== "first") lost++;
+        await events.return();
+      }
+      expect(lost).toBe(0);
+      await near.on("test.subscribed", async ({ payload }) => {
+        await near.publish("test.instant", String(payload), payload);
+      });
+      expect(await far.call("instants", INSTANTS)).toBe(0);
+    },
+  );
 }
