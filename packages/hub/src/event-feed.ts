@@ -3,7 +3,7 @@ import { PubSubError } from "@alkdev/pubsub";
 import type { EventEnvelope, Filter, Gap } from "@alkdev/pubsub";
 import { endText, eventText, idText, MAX_TEXT } from "@alkdev/pubsub/event-stream";
 import type { EventStream } from "@alkdev/pubsub/event-stream";
-import { matchesFilter, Outgoing, randomId, Ring } from "@alkdev/pubsub/transport";
+import { matchesFilter, Outgoing, quietDeadline, randomId, Ring } from "@alkdev/pubsub/transport";
 import type { Core, Sink } from "@alkdev/pubsub/transport";
 
 /** What a feed needs of whoever keeps it. */
@@ -98,7 +98,7 @@ export class Feed {
   readonly #parked = new Set<() => void>();
   #readers = 0;
   #refuse: ((error: unknown) => void) | undefined;
-  #idleTimer: ReturnType<typeof setTimeout> | undefined;
+  #stopWaiting: (() => void) | undefined;
   isOver = false;
   /** The last word for readers. */
   #end = "";
@@ -205,7 +205,7 @@ export class Feed {
     this.isOver = true;
     this.#end = endText(error);
     this.#refuse?.(error);
-    clearTimeout(this.#idleTimer);
+    this.#stopWaiting?.();
     for (const filter of this.#filters) this.owner.core.unsubscribe(filter);
     this.owner.over(this);
     this.#wake();
@@ -216,7 +216,7 @@ export class Feed {
 
   join(): void {
     this.#readers++;
-    clearTimeout(this.#idleTimer);
+    this.#stopWaiting?.();
     this.owner.joined(this);
   }
 
@@ -227,10 +227,7 @@ export class Feed {
     const { resumeWindow } = this.owner.limits;
     if (this.isOver) this.#forget();
     else if (resumeWindow === 0) this.end(undefined);
-    else {
-      this.#idleTimer = setTimeout(() => this.end(undefined), Math.min(resumeWindow, 0x7fff_ffff));
-      this.#idleTimer.unref();
-    }
+    else this.#stopWaiting = quietDeadline(resumeWindow, () => this.end(undefined));
   }
 
   #forget(): void {
