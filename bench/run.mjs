@@ -22,7 +22,7 @@ import { table } from "./table.mjs";
 
 const folder = fileURLToPath(new URL(".", import.meta.url));
 const resultsFile = join(folder, "RESULTS.md");
-const SECTIONS = ["dispatch", "iterate", "operators", "patterns"];
+const SECTIONS = ["dispatch", "iterate", "operators", "patterns", "pipes"];
 const MAX_ROUNDS = 25;
 const CELL_MS = 60_000;
 
@@ -142,7 +142,7 @@ function short(value) {
 const factor = (value) => (value >= 100 ? value.toFixed(0) : value.toPrecision(value >= 10 ? 3 : 2));
 
 function scenarioTable(section, scenario, results) {
-  const { title, unit = section.unit, targets = {}, most, contestants } = scenario;
+  const { title, unit = section.unit, lower = false, targets = {}, most, contestants } = scenario;
   const [us] = contestants;
   const ours = results[us];
   const checks = new Set(Object.values(results).flatMap((runs) => runs.map(({ check }) => check)));
@@ -169,8 +169,8 @@ function scenarioTable(section, scenario, results) {
           const middle = median(ratios);
           ratio = `${factor(middle)} × (${factor(Math.min(...ratios))}–${factor(Math.max(...ratios))})`;
           if (targets[name] !== undefined) {
-            target = `≥ ${targets[name]} ×`;
-            reached = middle >= targets[name] ? "yes" : "**no**";
+            target = `${lower ? "≤" : "≥"} ${targets[name]} ×`;
+            reached = (lower ? middle <= targets[name] : middle >= targets[name]) ? "yes" : "**no**";
           }
         } else ratio = "";
       } else ratio = "";
@@ -200,7 +200,7 @@ async function report(name, options) {
 const HEAD = `# What was measured
 
 Written by \`npm run bench\`, see \`bench/run.mjs\` for how. The ratio is ours divided by theirs in the same round: the median, and the
-lowest and highest in brackets. For rates more is better, for bytes less. A «limit» is written by hand for the one purpose, with
+lowest and highest in brackets. For rates more is better, for bytes and times less. A «limit» is written by hand for the one purpose, with
 nothing checked, counted or bounded.`;
 
 /** Sections that were not measured this time stay as they are. */
