@@ -2,24 +2,47 @@ import type { EventEnvelope } from "./envelope.ts";
 import { ours, PubSubError } from "./errors.ts";
 import { Ring } from "./ring.ts";
 import { afterArrivals, deadline } from "./timers.ts";
+import type { Posted, Waiter } from "./transport.ts";
+
+let resolver: () => void;
+let rejecter: (error: unknown) => void;
+/** One function for all promises: a closure for each would cost more than the promise. */
+const capture = (resolve: () => void, reject: (error: unknown) => void): void => {
+  resolver = resolve;
+  rejecter = reject;
+};
 
 /** A publish that has not settled. */
-class Entry {
+class Entry implements Waiter {
   readonly envelope: EventEnvelope;
   readonly owner: object;
-  accepted = false;
+  /** Whether it has to be looped back, in its turn. */
+  readonly loop: boolean;
+  readonly #outbound: Outbound;
+  isAccepted = false;
   settled = false;
   readonly promise: Promise<void>;
-  resolve!: () => void;
-  reject!: (error: unknown) => void;
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
 
-  constructor(envelope: EventEnvelope, owner: object) {
+  constructor(outbound: Outbound, envelope: EventEnvelope, owner: object, loop: boolean) {
+    this.#outbound = outbound;
     this.envelope = envelope;
     this.owner = owner;
-    this.promise = new Promise((resolve, reject) => {
-      this.resolve = resolve;
-      this.reject = reject;
-    });
+    this.loop = loop;
+    this.promise = new Promise<void>(capture);
+    this.resolve = resolver;
+    this.reject = rejecter;
+  }
+
+  accepted(): void {
+    if (this.isAccepted || this.settled) return;
+    this.isAccepted = true;
+    this.#outbound.accepted(this);
+  }
+
+  refused(error: unknown): void {
+    if (!this.isAccepted && !this.settled) this.#outbound.refused(this, error);
   }
 }
 
@@ -34,6 +57,7 @@ export class Outbound {
   readonly #unlooped = new Set<Entry>();
   readonly #pending = new Map<object, number>();
   readonly #settling = new Set<{ readonly owner: object | undefined; readonly done: () => void }>();
+  #advancing = false;
   readonly #loopBack: (envelope: EventEnvelope) => void;
 
   constructor(loopBack: (envelope: EventEnvelope) => void) {
@@ -52,7 +76,7 @@ export class Outbound {
 
   /** Keeps a publish until `sendWaiting`. */
   wait(envelope: EventEnvelope, owner: object): Promise<void> {
-    const entry = this.#begin(envelope, owner);
+    const entry = this.#begin(envelope, owner, false);
     this.#waiting.push(entry);
     return entry.promise;
   }
@@ -75,21 +99,48 @@ export class Outbound {
 
   /** Follows a publish that the transport has taken; where `loop` is set, its turn to be looped back comes first. */
   follow(envelope: EventEnvelope, owner: object, accepted: Promise<void>, loop: boolean): Promise<void> {
-    const entry = this.#begin(envelope, owner);
-    if (loop) this.#flight.push(entry);
-    else this.#unlooped.add(entry);
+    const entry = this.#track(envelope, owner, loop);
     accepted.then(
-      () => {
-        entry.accepted = true;
-        if (loop) this.#advance();
-        else this.#resolve(entry);
-      },
-      (error: unknown) => {
-        this.#reject(entry, ours("REFUSED", "The event was not published", error));
-        if (loop) this.#advance();
-      },
+      () => entry.accepted(),
+      (error: unknown) => entry.refused(error),
     );
     return entry.promise;
+  }
+
+  /** The same for one that tells its waiter. */
+  track(envelope: EventEnvelope, owner: object, posted: Posted, loop: boolean): Promise<void> {
+    const entry = this.#track(envelope, owner, loop);
+    posted.waiter = entry;
+    return entry.promise;
+  }
+
+  #track(envelope: EventEnvelope, owner: object, loop: boolean): Entry {
+    const entry = this.#begin(envelope, owner, loop);
+    if (loop) this.#flight.push(entry);
+    else this.#unlooped.add(entry);
+    return entry;
+  }
+
+  /** @internal */
+  accepted(entry: Entry): void {
+    if (entry.loop) this.#advanceSoon();
+    else this.#resolve(entry);
+  }
+
+  /** @internal */
+  refused(entry: Entry, error: unknown): void {
+    this.#reject(entry, ours("REFUSED", "The event was not published", error));
+    if (entry.loop) this.#advanceSoon();
+  }
+
+  /** Not within the transport's word: listeners run, and they may do anything to it. */
+  #advanceSoon(): void {
+    if (this.#advancing) return;
+    this.#advancing = true;
+    queueMicrotask(() => {
+      this.#advancing = false;
+      this.#advance();
+    });
   }
 
   /**
@@ -101,7 +152,7 @@ export class Outbound {
     for (let i = 0; i < this.#flight.size; i++) flight.push(this.#flight.at(i) as Entry);
     if (flight.length === 0) return;
     afterArrivals(() => {
-      for (const entry of flight) if (!entry.accepted) this.#reject(entry, error);
+      for (const entry of flight) if (!entry.isAccepted) this.#reject(entry, error);
       this.#advance();
     });
   }
@@ -137,14 +188,14 @@ export class Outbound {
     });
   }
 
-  #begin(envelope: EventEnvelope, owner: object): Entry {
+  #begin(envelope: EventEnvelope, owner: object, loop: boolean): Entry {
     this.#pending.set(owner, (this.#pending.get(owner) ?? 0) + 1);
-    return new Entry(envelope, owner);
+    return new Entry(this, envelope, owner, loop);
   }
 
   #advance(): void {
     for (let entry = this.#flight.at(0); entry !== undefined; entry = this.#flight.at(0)) {
-      if (!entry.settled && !entry.accepted) return;
+      if (!entry.settled && !entry.isAccepted) return;
       this.#flight.shift();
       if (entry.settled) continue;
       this.#loopBack(entry.envelope);

@@ -120,9 +120,14 @@ export class TransportCore implements Core, Receiver {
 
   #send(envelope: EventEnvelope, owner: object): Promise<void> {
     const { echo } = this.#transport.supports;
-    let accepted: Promise<void> | void;
+    let accepted: Promise<void> | void = undefined;
     try {
-      accepted = this.#transport.publish(echo ? withOrigin(envelope, this.#origin()) : envelope);
+      const sent = echo ? withOrigin(envelope, this.#origin()) : envelope;
+      if (this.#transport.post === undefined) accepted = this.#transport.publish(sent);
+      else {
+        const posted = this.#transport.post(sent);
+        if (posted !== undefined) return this.#outbound.track(envelope, owner, posted, !echo);
+      }
     } catch (error) {
       return Promise.reject(ours("REFUSED", "The event was not published", error));
     }

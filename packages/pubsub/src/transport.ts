@@ -124,6 +124,17 @@ export interface Receiver {
   error(error: unknown): void;
 }
 
+/** Who waits for the answer to one event. Calls after the first are ignored; neither throws, or runs anybody's code. */
+export interface Waiter {
+  accepted(): void;
+  refused(error: unknown): void;
+}
+
+/** An event that was handed over and has no answer yet. */
+export interface Posted {
+  waiter: Waiter | undefined;
+}
+
 /**
  * What a broker implements.
  *
@@ -163,6 +174,12 @@ export interface Transport {
    * `PAYLOAD` if it cannot be encoded, `INTERRUPTED` if a cut left it unacknowledged, `TIMEOUT` if no answer came.
    */
   publish(envelope: EventEnvelope): Promise<void> | void;
+  /**
+   * As `publish`, for transports that hear of many at once: no promise is made for each. What it returns tells its waiter,
+   * which the core sets at once, of the answer, and not before `post` has returned; `undefined` for «done at once». A throw
+   * counts as a rejection. Where it is there, the core calls it instead.
+   */
+  post?(envelope: EventEnvelope): Posted | undefined;
   /** Releases everything. Called once, also while interrupted; publishes still pending may reject with `CLOSED`. */
   close(): Promise<void> | void;
 }

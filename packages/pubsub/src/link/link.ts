@@ -6,8 +6,8 @@ import type { AlkEventTarget, EventTargetOptions } from "../event-target.ts";
 import { Matcher } from "../matcher.ts";
 import type { Entry } from "../matcher.ts";
 import { checkFilter, filterKey } from "../topic.ts";
-import type { Filter, Receiver, Supports, Transport } from "../transport.ts";
-import { Outgoing } from "./output.ts";
+import type { Filter, Posted, Receiver, Supports, Transport } from "../transport.ts";
+import { Publication } from "./output.ts";
 import { Session } from "./session.ts";
 import type { SessionOptions, SessionOwner } from "./session-contract.ts";
 
@@ -199,12 +199,20 @@ class ChannelLink implements Link {
   }
 
   publish(envelope: EventEnvelope): Promise<void> | void {
+    const posted = this.post(envelope);
+    if (posted !== undefined)
+      return new Promise((resolve, reject) => (posted.waiter = { accepted: resolve, refused: reject }));
+  }
+
+  post(envelope: EventEnvelope): Posted | undefined {
     // Without a channel the session keeps it for the next one, if it can.
     const session = this.#session?.resumable === true ? this.#session : this.#needSession();
     const wanted =
       this.#options.plain === true || this.#supports.echo || this.#far.match(envelope.type, envelope.id) !== undefined;
     // Whoever subscribes over there is answered after its filter is in `#far`, so nothing that was promised is missed.
-    return wanted ? session.publish(new Outgoing(envelope)) : undefined;
+    if (!wanted) return undefined;
+    const publication = new Publication(envelope);
+    return session.publish(publication) ? publication : undefined;
   }
 
   close(): void {

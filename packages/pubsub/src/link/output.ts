@@ -2,6 +2,7 @@ import type { Channel } from "../channel.ts";
 import type { EventEnvelope } from "../envelope.ts";
 import { PayloadError, PubSubError } from "../errors.ts";
 import { utf8Length } from "../topic.ts";
+import type { Posted, Waiter } from "../transport.ts";
 import { isTold } from "./outbox.ts";
 import type { Sent, Told } from "./outbox.ts";
 
@@ -10,11 +11,12 @@ export class Outgoing {
   readonly envelope: EventEnvelope;
   /** Why it cannot be JSON, once somebody has tried. */
   problem: PayloadError | undefined;
-  readonly #encode: () => string;
+  readonly #encode: (() => string) | undefined;
   #json: string | undefined;
   #unawaited: Sent | undefined;
 
-  constructor(envelope: EventEnvelope, json: () => string = () => encode(envelope)) {
+  /** @param json its JSON, where that is known otherwise */
+  constructor(envelope: EventEnvelope, json?: () => string) {
     this.envelope = envelope;
     this.#encode = json;
   }
@@ -41,11 +43,29 @@ export class Outgoing {
   get json(): string {
     if (this.problem !== undefined) throw this.problem;
     try {
-      return (this.#json ??= this.#encode());
+      return (this.#json ??= this.#encode === undefined ? encode(this.envelope) : this.#encode());
     } catch (error) {
       this.problem = error as PayloadError;
       throw error;
     }
+  }
+}
+
+/** An event whose publisher waits for its acknowledgement; it goes to one link. */
+export class Publication extends Outgoing implements Sent, Posted {
+  readonly awaited = true;
+  waiter: Waiter | undefined;
+
+  get outgoing(): Outgoing {
+    return this;
+  }
+
+  resolve(): void {
+    this.waiter?.accepted();
+  }
+
+  reject(error: unknown): void {
+    this.waiter?.refused(error);
   }
 }
 
@@ -82,6 +102,9 @@ export class Output {
   readonly #channel: Channel;
   readonly #sent: (sent: Sent | Told) => void;
   readonly #unsendable: (sent: Sent, error: PubSubError) => void;
+  /** Adds what may go along with what is sent anyway. */
+  readonly #along: () => void;
+  #flushing = false;
   #frames: unknown[] = [];
   /** Beside `#frames`: who waits for the acknowledgement; undefined for most control frames, and in plain mode. */
   #pending: (Sent | Told | undefined)[] = [];
@@ -95,11 +118,13 @@ export class Output {
     maxFrame: number,
     sent: (sent: Sent | Told) => void,
     unsendable: (sent: Sent, error: PubSubError) => void,
+    along: () => void,
   ) {
     this.#channel = channel;
     this.#maxFrame = maxFrame;
     this.#sent = sent;
     this.#unsendable = unsendable;
+    this.#along = along;
   }
 
   /** Events gathered and not sent. */
@@ -137,6 +162,12 @@ export class Output {
   }
 
   flush(): void {
+    if (this.#frames.length === 0) return;
+    if (!this.#flushing) {
+      this.#flushing = true;
+      this.#along();
+      this.#flushing = false;
+    }
     const frames = this.#frames;
     if (frames.length === 0) return;
     const pending = this.#pending;

@@ -175,6 +175,7 @@ export class Session {
       maxFrame,
       plain ? (item) => isTold(item) || item.resolve() : (item) => this.#outbox.sent(item),
       (sent, error) => this.#unsendable(sent, error),
+      () => this.#ack(),
     );
     this.#answers.newChannel();
     this.#peerNonce = undefined;
@@ -187,13 +188,14 @@ export class Session {
   }
 
   /**
-   * Sends an event; resolves on its acknowledgement. In plain mode it is done once it is handed over. Without a channel
-   * it is kept for the next one.
+   * Sends an event, or without a channel keeps it for the next one; whoever waits for it is told of its acknowledgement.
    *
-   * @throws PayloadError, PubSubError `OVERFLOW` (no room), `INTERRUPTED` (no channel and no room), at once
+   * @returns false in plain mode, where it is done once it is handed over
+   * @throws PayloadError, PubSubError `OVERFLOW` (no room), `INTERRUPTED` (no channel and no room)
    */
-  publish(outgoing: Outgoing): Promise<void> | void {
+  publish(sent: Sent): boolean {
     const { plain, maxUnacknowledged, maxBuffered } = this.#options;
+    const { outgoing } = sent;
     const { type, id } = outgoing.envelope;
     const output = this.#flowing || plain ? this.#output : undefined;
     const buffered = this.#line?.channel.buffered ?? 0;
@@ -207,19 +209,18 @@ export class Session {
         }. Await publish more often.`,
       );
     // Text is known to be sendable once it is encoded; whether a value can be cloned shows when it is sent.
-    if (plain && this.#line?.channel.encoding === "json") return output?.event(outgoing, undefined);
-    return new Promise((resolve, reject) => {
-      const sent = { outgoing, awaited: true, resolve, reject };
-      if (output !== undefined) {
-        output.event(outgoing, sent);
-        if (!plain) this.#outbox.watch();
-      } else if (!this.#hold(sent))
-        reject(
-          interrupted(
-            `${formatTopic(type, id)} was not published: the connection is interrupted, and what can be kept for its return is full.`,
-          ),
-        );
-    });
+    if (plain && this.#line?.channel.encoding === "json") {
+      output?.event(outgoing, undefined);
+      return false;
+    }
+    if (output !== undefined) {
+      output.event(outgoing, sent);
+      if (!plain) this.#outbox.watch();
+    } else if (!this.#hold(sent))
+      throw interrupted(
+        `${formatTopic(type, id)} was not published: the connection is interrupted, and what can be kept for its return is full.`,
+      );
+    return true;
   }
 
   /**
