@@ -1,5 +1,5 @@
 // What users of a hub type: its options, limits and figures, and the interfaces of a hub and its links.
-import type { PubSubError, Status } from "@alkdev/pubsub";
+import type { EventEnvelope, PubSubError, Status } from "@alkdev/pubsub";
 import type { AlkEventTarget, Channel } from "@alkdev/pubsub/transport";
 import type { Grant, Granted } from "./grants.ts";
 
@@ -90,10 +90,30 @@ export interface HubLink {
   readonly id: number;
   /** Who is on the other side, as whoever connected it said. */
   readonly identity: string | undefined;
+  /** False while it has lost its channel and may come back. */
+  readonly attached: boolean;
   /** Resolves with the reason once the link is over; never rejects. */
   readonly closed: Promise<PubSubError>;
+  /** Calls back when it has lost its channel, and when it is back, until the returned function is called. */
+  onAttached(listener: (attached: boolean) => void): () => void;
+  /**
+   * Sends an event to this link alone, once, if one of its subscriptions (those of groups apart) matches; held like any
+   * other while it has no channel.
+   *
+   * @returns whether one did
+   * @throws PayloadError if it cannot be encoded, or is larger than the far end takes
+   */
+  send(envelope: EventEnvelope): boolean;
   close(code: string, message?: string): void;
 }
+
+/**
+ * Who takes events in the place of their subscribers.
+ *
+ * @param link where the event came from; undefined for the hub's own place
+ * @throws PubSubError to refuse the event: its publisher is told
+ */
+export type Taker = (envelope: EventEnvelope, link: HubLink | undefined) => void;
 
 /** Options of `Hub.connect`. */
 export interface ConnectOptions {
@@ -112,6 +132,18 @@ export interface Hub extends AsyncDisposable {
    * @throws PubSubError `CLOSED`, `LIMIT`
    */
   connect(channel: Channel, identity?: string, options?: ConnectOptions): HubLink;
+  /**
+   * Takes the events of a type, or of those that a pattern matches, out of the hub's routing: what a link publishes, and
+   * may publish, goes to the taker and to no subscription, nor to the backplane; whatever of it comes from there is
+   * dropped. With `HubLink.send` that is enough to route by more than topics, and to know who published. Of several, the
+   * first that matches takes the event.
+   *
+   * @returns a function that ends it
+   * @throws InvalidTopicError
+   * @example
+   * const stop = hub.divert("mail.*", (envelope, from) => linkOf(envelope.id)?.send({ ...envelope, payload: from?.identity }));
+   */
+  divert(type: string, taker: Taker): () => void;
   status(): HubStatus;
   /** Says goodbye to every link. Idempotent. */
   close(): Promise<void>;

@@ -75,6 +75,9 @@ export class Link implements HubLink, SessionOwner {
   #patterns = 0;
   /** Why subscriptions were taken away; the word of it may have got lost with a channel. */
   readonly #revoked = new Map<number, PubSubError>();
+  readonly #onAttached = new Set<(attached: boolean) => void>();
+  /** Where `send` looks first. */
+  #sentBy: LinkFilter | undefined;
   #lastEvent = 0;
   #received = 0;
   #sent = 0;
@@ -135,6 +138,36 @@ export class Link implements HubLink, SessionOwner {
     this.#sent++;
   }
 
+  get attached(): boolean {
+    return this.session.attached;
+  }
+
+  onAttached(listener: (attached: boolean) => void): () => void {
+    // Its own function each time: the same listener may be given twice.
+    const call = (attached: boolean): void => listener(attached);
+    this.#onAttached.add(call);
+    return () => this.#onAttached.delete(call);
+  }
+
+  send(envelope: EventEnvelope): boolean {
+    if (this.isOver || !this.#wants(envelope)) return false;
+    this.session.forward(new Outgoing(envelope));
+    this.#hub.sent++;
+    this.#sent++;
+    return true;
+  }
+
+  #wants(envelope: EventEnvelope): boolean {
+    const last = this.#sentBy;
+    if (last !== undefined && this.#filters.get(last.ref) === last && matchesFilter(last, envelope)) return true;
+    for (const filter of this.#filters.values())
+      if (filter.group === undefined && matchesFilter(filter, envelope)) {
+        this.#sentBy = filter;
+        return true;
+      }
+    return false;
+  }
+
   /** An event that came for one filter alone; it comes again for each other one that matches. */
   deliver(envelope: EventEnvelope, filter: LinkFilter): void {
     const outgoing = new Outgoing(envelope);
@@ -184,6 +217,7 @@ export class Link implements HubLink, SessionOwner {
   welcomed(_: unknown, how: string): void {
     this.#stopHandshake?.();
     this.#hub.attached(this);
+    this.#tellAttached(true);
     if (how !== "resumed") return;
     // What it may do can have changed since.
     try {
@@ -198,7 +232,18 @@ export class Link implements HubLink, SessionOwner {
   }
 
   detached(_: unknown, replaced: boolean): void {
-    if (!replaced) this.#hub.keepDetached(this);
+    if (replaced) return;
+    this.#tellAttached(false);
+    this.#hub.keepDetached(this);
+  }
+
+  #tellAttached(attached: boolean): void {
+    for (const listener of [...this.#onAttached])
+      try {
+        listener(attached);
+      } catch (error) {
+        this.error(error);
+      }
   }
 
   keep(refs: ReadonlySet<number>): void {
@@ -223,7 +268,7 @@ export class Link implements HubLink, SessionOwner {
     this.#received++;
     if (!this.#rate.take()) return this.#tooFast();
     if (!covers(this.#grant.publish, envelope)) return notGranted("publish", envelope);
-    return this.#hub.publish(this.#marked(envelope));
+    return this.#hub.publish(this.#marked(envelope), this);
   }
 
   /** An event must not pass for that of another link, whose subscriptions may skip its own. */

@@ -1,10 +1,19 @@
 import { PubSubError } from "@alkdev/pubsub";
 import type { EventEnvelope, Filter, PayloadError, Supports } from "@alkdev/pubsub";
-import { coreOf, defineEventTarget, filterKey, LINKED, Matcher, Outgoing } from "@alkdev/pubsub/transport";
+import {
+  checkFilter,
+  coreOf,
+  defineEventTarget,
+  filterKey,
+  LINKED,
+  Matcher,
+  matchesType,
+  Outgoing,
+} from "@alkdev/pubsub/transport";
 import type { AlkEventTarget, Channel, Receiver, Session, Transport } from "@alkdev/pubsub/transport";
 import { Backplane } from "./backplane.ts";
 import type { Grant } from "./grants.ts";
-import type { ConnectOptions, Hub, HubLimits, HubLink, HubOptions, HubStatus } from "./hub-api.ts";
+import type { ConnectOptions, Hub, HubLimits, HubLink, HubOptions, HubStatus, Taker } from "./hub-api.ts";
 import { GroupFilter } from "./hub-group.ts";
 import type { Member } from "./hub-group.ts";
 import { Link } from "./hub-link.ts";
@@ -74,6 +83,8 @@ export class LinkHub implements Hub {
   /** Links without a channel, oldest first. */
   readonly #detached = new Set<Link>();
   readonly #backplane: Backplane | undefined;
+  /** What goes to somebody else than the subscribers, in the order of asking. */
+  readonly #diversions: { readonly type: string; readonly taker: Taker }[] = [];
   readonly #since = Date.now();
   #lastId = 0;
   /** Numbers the events, so that a link with two matching filters is seen to have had one. */
@@ -103,7 +114,11 @@ export class LinkHub implements Hub {
       ...options.limits,
     };
     const { backplane } = options;
-    this.#backplane = backplane && new Backplane(backplane, (envelope) => void this.#route(envelope));
+    this.#backplane =
+      backplane &&
+      new Backplane(backplane, (envelope) => {
+        if (this.#taker(envelope.type) === undefined) this.#route(envelope);
+      });
     this.eventTarget = backplane ?? this.#ownPlace();
     this.#origins.add(this.eventTarget[coreOf].id);
   }
@@ -135,6 +150,11 @@ export class LinkHub implements Hub {
       },
       publish: (envelope) => {
         this.#received++;
+        const taker = this.#taker(envelope.type);
+        if (taker !== undefined) {
+          taker(envelope, undefined);
+          return;
+        }
         const problem = this.#route(envelope);
         if (problem !== undefined) throw problem;
       },
@@ -157,6 +177,21 @@ export class LinkHub implements Hub {
       this.#origins.add(link.origin);
     }
     return link;
+  }
+
+  divert(type: string, taker: Taker): () => void {
+    checkFilter({ type });
+    const diversion = { type, taker };
+    this.#diversions.push(diversion);
+    return () => {
+      const at = this.#diversions.indexOf(diversion);
+      if (at >= 0) this.#diversions.splice(at, 1);
+    };
+  }
+
+  #taker(type: string): Taker | undefined {
+    if (this.#diversions.length === 0) return undefined;
+    return this.#diversions.find((each) => matchesType(each.type, type))?.taker;
   }
 
   authorize(identity: string | undefined): Grant {
@@ -202,12 +237,26 @@ export class LinkHub implements Hub {
   }
 
   /** An event of a link. @returns what refuses it */
-  publish(envelope: EventEnvelope): PubSubError | undefined | Promise<PubSubError | undefined> {
+  publish(envelope: EventEnvelope, link: Link): PubSubError | undefined | Promise<PubSubError | undefined> {
     this.#received++;
+    const taker = this.#taker(envelope.type);
+    if (taker !== undefined) return this.#divert(taker, envelope, link);
     if (this.#backplane !== undefined) return this.#backplane.publish(envelope);
     const problem = this.#route(envelope);
     this.#receiver?.deliver(envelope);
     return problem;
+  }
+
+  #divert(taker: Taker, envelope: EventEnvelope, link: Link): PubSubError | undefined {
+    try {
+      taker(envelope, link);
+      return undefined;
+    } catch (error) {
+      if (error instanceof PubSubError) return error;
+      // Its own mistake must not end the link, whose publisher learns no more than that.
+      this.report(error, link);
+      return new PubSubError("REFUSED", "Whoever takes this event at the hub failed.");
+    }
   }
 
   /** @returns what to wait for before the subscription may be acknowledged */

@@ -2,7 +2,16 @@
  * @module A hub where links meet, its WebSocket server, and the client that reconnects.
  */
 export { createHub } from "./hub.ts";
-export type { ConnectOptions, Hub, HubLimits, HubLink, HubLinkStatus, HubOptions, HubStatus } from "./hub-api.ts";
+export type {
+  ConnectOptions,
+  Hub,
+  HubLimits,
+  HubLink,
+  HubLinkStatus,
+  HubOptions,
+  HubStatus,
+  Taker,
+} from "./hub-api.ts";
 export type { EventRouteOptions } from "./event-route.ts";
 export { createHubServer } from "./server.ts";
 export type { HubServer, HubServerOptions } from "./server.ts";

@@ -11,7 +11,7 @@ import { randomId } from "./timers.ts";
 import { isPattern } from "./topic.ts";
 import type { Status, Supports } from "./transport.ts";
 
-const IN_PROCESS: Supports = {
+const INSTANT: Supports = {
   publishAck: "hop",
   delivery: "at-most-once",
   lossDetection: "full",
@@ -23,6 +23,8 @@ const IN_PROCESS: Supports = {
   replay: false,
   maxPayload: undefined,
 };
+
+const IN_PROCESS: Supports = { ...INSTANT, ends: 1 };
 
 /** A core whose status never changes and whose publishes never wait. */
 abstract class InstantCore implements Core {
@@ -74,7 +76,7 @@ export class LocalCore extends InstantCore {
 
 /** Over an `EventTarget` that is none of ours: its own dispatch, exact topics, envelopes as `detail`. */
 export class PlainCore extends InstantCore {
-  readonly supports: Supports = { ...IN_PROCESS, patterns: "none", publishAck: "none", lossDetection: "none" };
+  readonly supports: Supports = { ...INSTANT, patterns: "none", publishAck: "none", lossDetection: "none" };
   readonly #target: EventTarget;
   readonly #onError: ((error: unknown) => void) | undefined;
   readonly #listeners = new Map<Sink, (event: Event) => void>();

@@ -414,8 +414,9 @@ export class TransportCore implements Core, Receiver {
       return;
     }
     this.#setStatus("ready", undefined);
-    this.#outbound.sendWaiting((envelope, owner) => this.#send(envelope, owner));
+    // What is asked for goes first, so that whoever subscribed and then published hears what comes of it.
     for (const state of this.#filters.values()) this.#drive(state);
+    this.#outbound.sendWaiting((envelope, owner) => this.#send(envelope, owner));
   }
 
   close(): Promise<void> {

@@ -24,7 +24,9 @@ export type { SessionOptions, SessionOwner } from "./link/session-contract.ts";
 export { Outgoing } from "./link/output.ts";
 export { coreOf } from "./core.ts";
 export type { Core, Sink } from "./core.ts";
-export { quietDeadline, randomId } from "./timers.ts";
+export { deadline, quietDeadline, randomId } from "./timers.ts";
+export { checkSignal, onAbort } from "./abort.ts";
+export { Recent } from "./recent.ts";
 export { Ring } from "./ring.ts";
 export { Matcher } from "./matcher.ts";
 export type { Entry } from "./matcher.ts";
@@ -69,6 +71,11 @@ export interface Supports {
   readonly replay: boolean;
   /** Bytes that one encoded envelope may have; `undefined` where there is no limit to speak of. */
   readonly maxPayload: number | undefined;
+  /**
+   * How many parties there are: 1 in process, 2 at a pipe, whose other end is all there is. Absent: any number. Where it is
+   * stated, what is asked for and what is published arrive in the order in which they were said.
+   */
+  readonly ends?: 1 | 2;
 }
 
 /** A loss, as it stands in the queue between the last event before it and the first after it. */

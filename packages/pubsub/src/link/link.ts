@@ -101,7 +101,10 @@ class ChannelLink implements Link {
   onDetached: ((cause: PubSubError) => void) | undefined;
   onWelcomed: (() => void) | undefined;
   readonly #options: LinkOptions;
-  #supports: Supports;
+  /** The manifest, and the part of it that is not concluded from the rest. */
+  #supports!: Supports;
+  #stated!: Supports;
+  #shared = false;
   #origin: string | undefined;
   #session: Session | undefined;
   #receiver: Receiver | undefined;
@@ -120,11 +123,17 @@ class ChannelLink implements Link {
     this.#options = options;
     const maxPayload = options.maxFrame;
     const hub = options.hub === true ? { echo: true, groups: true } : {};
-    this.#supports = { ...(options.plain === true ? PLAIN : LINKED), ...hub, maxPayload };
+    this.#state({ ...(options.plain === true ? PLAIN : LINKED), ...hub, maxPayload });
   }
 
   get supports(): Supports {
     return this.#supports;
+  }
+
+  #state(stated: Supports): void {
+    this.#stated = stated;
+    // Whoever sends publishers their own events has others to send them to.
+    this.#supports = stated.echo || this.#shared ? stated : { ...stated, ends: 2 };
   }
 
   get origin(): string | undefined {
@@ -146,7 +155,8 @@ class ChannelLink implements Link {
 
   attach(channel: Channel): void {
     const maxPayload = channel.encoding === "json" ? (this.#options.maxFrame ?? 1024 * 1024) : undefined;
-    this.#supports = { ...this.#supports, maxPayload };
+    this.#shared = channel.shared === true;
+    this.#state({ ...this.#stated, maxPayload });
     if (this.#session !== undefined && this.#resumes) return this.#session.attach(channel);
     if (this.#session !== undefined) {
       this.#session.close("REPLACED", "Another channel takes the place of this one.");
@@ -243,12 +253,12 @@ class ChannelLink implements Link {
       this.#up = true;
       if (!resumed) this.#origin = welcome.origin;
       if (this.#options.plain !== true && !resumed)
-        this.#supports = {
-          ...this.#supports,
+        this.#state({
+          ...this.#stated,
           echo: welcome.echo === true,
           groups: welcome.groups === true,
           replay: this.#session?.resumable === true,
-        };
+        });
       this.onWelcomed?.();
       if (resumed) this.#session?.keep([...this.#filters.keys()]);
       const opening = this.#opening;
