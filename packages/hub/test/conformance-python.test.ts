@@ -41,7 +41,7 @@ runConformance("through a hub to Python", (): Harness => {
       });
       opened.add(() => target.close());
       const spoke = async (): Promise<RemoteEnd> => {
-        const python = startPython(server.url, "--reconnect");
+        const python = startPython(server.url, { reconnect: true });
         opened.add(() => python.end());
         // One that still starts would be later than whatever the near end does.
         await python.far.call("ready");

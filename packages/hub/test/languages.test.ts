@@ -90,3 +90,25 @@ test("Bash's publisher prints what its README says", async () => {
   expect(await ended).toBe(0);
   expect(printed).toEqual({ stdout: said, stderr: "" });
 });
+
+test.each([
+  ["python", {}],
+  ["bash", { "{ bytes: … }": expect.stringMatching(/^\{ bytes: [1-9]\d+ \}$/) }],
+])("the parent in the README of %s gets from its child what it says, and ends", async (language, wild) => {
+  const [code = ""] = blocks(language, "js");
+  const said = blocks(language, "text").at(-1)?.trim().split("\n") ?? [];
+  expect(said.length).toBeGreaterThan(1);
+  // Beside the packages, so that their names resolve; run from where the README says.
+  const file = join(folder, `${language}-parent.mjs`);
+  writeFileSync(file, code.replace('"python3"', JSON.stringify(python())));
+  const { ended, printed } = run(process.execPath, [file], root);
+  expect(await ended).toBe(0);
+  const lines = printed.stdout.trim().split("\n");
+  expect(lines.length).toBe(said.length);
+  for (const [i, line] of lines.entries()) {
+    const expected = said[i] ?? "";
+    const open = Object.entries(wild).find(([text]) => expected.endsWith(text));
+    if (open === undefined) expect(line).toBe(expected);
+    else expect(line.slice(expected.length - open[0].length)).toEqual(open[1]);
+  }
+});
