@@ -2,6 +2,7 @@
 import { once } from "node:events";
 import { createServer } from "node:http";
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
+import { connect as connect2, createServer as createServer2 } from "node:http2";
 import type { AddressInfo } from "node:net";
 import { createPubSub, filter, map, pipe, PubSubError } from "@alkdev/pubsub";
 import type { EventEnvelope, PubSub } from "@alkdev/pubsub";
@@ -417,6 +418,37 @@ describe("where the subscription's path is slower than the publisher's", () => {
     }));
     expect(lost).toBeGreaterThan(0);
   });
+});
+
+test("over HTTP/2 many streams share one connection, and each is freed when it is closed", async () => {
+  const { pubsub, live } = overMemory();
+  const server = createServer2((request, response) => {
+    void sendEventStream(pubsub.subscribe("a.b", request.url.slice(1)), response);
+  });
+  onTestFinished(() => void server.close());
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  const session = connect2(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+  onTestFinished(() => session.destroy());
+  const streams = await Promise.all(
+    Array.from({ length: 20 }, async (_, i) => {
+      const stream = session.request({ ":path": `/${i}` });
+      const parser = new Parser();
+      const messages: unknown[] = [];
+      stream.on("data", (chunk: Buffer) =>
+        messages.push(...Array.from(parser.push(chunk), ({ data }) => JSON.parse(data))),
+      );
+      const [headers] = (await once(stream, "response")) as [Record<string, unknown>];
+      expect([headers[":status"], headers["content-type"]]).toEqual([200, "text/event-stream"]);
+      return { stream, messages };
+    }),
+  );
+  expect(live()).toBe(20);
+  for (let i = 0; i < 20; i++) await pubsub.publish("a.b", `${i}`, i);
+  for (const [i, { stream, messages }] of streams.entries()) {
+    await vi.waitFor(() => expect(messages).toEqual([{ type: "a.b", id: `${i}`, payload: i }]));
+    stream.close();
+  }
+  await vi.waitFor(() => expect(live()).toBe(0));
 });
 
 describe("a slow consumer", () => {
