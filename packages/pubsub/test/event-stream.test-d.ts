@@ -43,7 +43,7 @@ test("Node's responses will do, of http and of http2", () => {
 
 test("what has no envelopes is no source", () => {
   // @ts-expect-error numbers are no envelopes
-  toEventStream((async function* () {})() as AsyncIterable<number>);
+  void toEventStream((async function* () {})() as AsyncIterable<number>);
   // @ts-expect-error a web request is no response
   void sendEventStream(subscription, new Request("http://localhost"));
 });
