@@ -162,8 +162,24 @@ describe("a port that is closed on the other side", () => {
     expect((await events.next()).value?.payload).toBe(1);
     const error = (await events.next().catch((error: unknown) => error)) as Error;
     expect(error).toMatchObject({ code: "DISCONNECTED" });
-    expect((error.cause as Error).cause).toMatchObject({ message: "the port was closed" });
+    expect(error.cause).toMatchObject({ message: "the port was closed" });
     expect(near.status).toBe("closed");
+  });
+
+  test("of a worker that slept for longer than the heartbeat allows is told, when it wakes, that the link has ended", async () => {
+    const ends = startPortWorker(0, { heartbeat: 500 });
+    opened.add(() => ends.end());
+    const near = createPubSub({ eventTarget: ends.target });
+    const events = await ends.far.subscribe("a");
+    await near.publish("a", "", 1);
+    await ends.freeze();
+    await ends.target.closed;
+    ends.thaw();
+    expect((await events.next()).value?.payload).toBe(1);
+    await expect(events.next()).rejects.toMatchObject({
+      code: "DISCONNECTED",
+      message: expect.stringContaining("SILENT") as string,
+    });
   });
 
   test("because its worker was terminated ends it too", async () => {

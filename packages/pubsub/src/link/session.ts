@@ -712,10 +712,12 @@ export class Session {
   #beat(heartbeat: number): void {
     const silence = Date.now() - this.#lastHeard;
     // Only silence after a question counts: a process that was itself suspended finds all its clocks late.
-    if (silence >= heartbeat * 2 && this.#pinged)
-      return this.#lose(
-        new PubSubError("DISCONNECTED", `The far end was silent for ${silence} ms and did not answer.`),
-      );
+    if (silence >= heartbeat * 2 && this.#pinged) {
+      const message = `The far end was silent for ${silence} ms and did not answer.`;
+      const cause = new PubSubError("DISCONNECTED", message);
+      // Where it only slept, and its pipe does not tell it of the end, it hears why nothing comes any more.
+      return this.resumable ? this.#detach(cause, false) : this.#end(cause, { code: "SILENT", message });
+    }
     if (silence < heartbeat) return;
     this.#pinged = true;
     this.#ping();
