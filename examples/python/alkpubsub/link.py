@@ -321,7 +321,8 @@ class Link:
             self._give_up("VERSION", f"This side speaks the versions {list(VERSIONS)} of the link protocol.")
             return
         before, self._far_nonce = self._far_nonce, payload["nonce"]
-        self._far_frame = int(payload.get("limits", {}).get("frame", self._far_frame))
+        # Each hello counts as it stands: another program may have been started behind the same pipe.
+        self._far_frame = int(payload.get("limits", {}).get("frame", self.max_frame))
         self._batch = payload.get("batch") is True
         restarted = before is not None and before != self._far_nonce
         if restarted:

@@ -82,6 +82,26 @@ describe("the handshake", () => {
     expect((await peer.next("$ack")).payload).toEqual({ received: 1 });
   });
 
+  test("the hello of a peer that restarted counts as it stands: what it does not say, it does not take", async () => {
+    const { url } = await openHub();
+    const peer = dial(url);
+    await peer.shakeHands({ limits: { frame: 2000 }, batch: true });
+    // Without arrays, and with the limit of the hub for its own.
+    peer.send(envelope("$hello", { nonce: "n2", versions: [1] }));
+    await peer.next("$welcome", ({ nonce }) => nonce === "n2");
+    await peer.welcome();
+    const from = peer.messages.length;
+    peer.send(envelope("$subscribe", { ref: 1, type: "a" }), [
+      envelope("a", "x".repeat(5000)),
+      envelope("a", 2),
+      envelope("a", 3),
+    ]);
+    while ((await peer.next("a")).payload !== 3);
+    const messages = peer.messages.slice(from);
+    expect(messages.filter((text) => text.startsWith("["))).toEqual([]);
+    expect(messages.filter((text) => text.length > 5000)).toHaveLength(1);
+  });
+
   test("a hub that restarts on the same channel is a gap: publishes in flight are interrupted, subscriptions renewed", async () => {
     const { client, peer } = await byHand();
     const gaps: unknown[] = [];

@@ -359,8 +359,8 @@ export class Session {
       if (session !== this) return session.#adopt(this, hello, version);
       const before = this.#peerNonce;
       this.#peerNonce = hello.nonce;
-      // Another program may have been started behind the same pipe, which takes no arrays.
-      this.#output?.peer(hello.limits?.frame, Boolean(hello.batch));
+      // Each hello counts as it stands: another program may have been started behind the same pipe.
+      this.#output?.peer(hello.limits?.frame ?? this.#options.maxFrame, Boolean(hello.batch));
       const restarted = before !== undefined && before !== hello.nonce;
       if (restarted) this.#restart("The far end restarted");
       const resumed = hello.session === this.#id && !restarted && !this.#miscounted;
