@@ -98,6 +98,21 @@ test("unbundled, behind an import map, the packages run as they were built", asy
   expect(found.flat()).toEqual([]);
 });
 
+test("the README's page shows what it publishes", async () => {
+  const readme = readFileSync(new URL("README.md", root), "utf8");
+  const html = /^```html\n(.*?)^```$/ms.exec(readme)?.[1] ?? "";
+  expect(html).toContain("ws://localhost:8080");
+  const hub = await createHubServer({ port: 0 });
+  onTestFinished(() => hub.close());
+  const url = await serve(fileURLToPath(root).replace(/\/$/, ""), {
+    "/": html.replace("ws://localhost:8080", hub.url).replace("<script", `<link rel="icon" href="data:," /><script`),
+  });
+  const { page, problems } = await openPage();
+  await page.goto(url);
+  await page.getByText("room-1: hello").waitFor();
+  expect(problems).toEqual([]);
+});
+
 /** @returns what Vite had to say against it */
 async function buildWithVite(outDir: string, plugins: vite.Plugin[] = []): Promise<string[]> {
   const said: string[] = [];

@@ -9,6 +9,7 @@ import { createHubEventTarget } from "@alkdev/hub";
 import type { Backoff } from "@alkdev/hub";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { openClient, openHub, openProxy, over, take, until } from "./fixtures/open.ts";
+import { createHubEventTarget as createForAnyPlatform } from "../src/client.ts";
 import { envelope, listen } from "./fixtures/peer.ts";
 
 const outcome = (promise: Promise<unknown>): Promise<unknown> =>
@@ -268,6 +269,16 @@ describe("giving up", () => {
       expect(String(error)).not.toContain("secret");
     }
   });
+});
+
+test("a platform without a WebSocket is UNSUPPORTED, at once, unless a class is given", () => {
+  vi.stubGlobal("WebSocket", undefined);
+  onTestFinished(() => void vi.unstubAllGlobals());
+  expect(() => createForAnyPlatform("ws://127.0.0.1:1")).toThrow(
+    expect.objectContaining({ code: "UNSUPPORTED" }) as Error,
+  );
+  const target = createForAnyPlatform("ws://127.0.0.1:1", { WebSocket: fakeSockets(() => false).Class });
+  return target.close();
 });
 
 describe("close()", () => {

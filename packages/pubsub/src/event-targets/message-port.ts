@@ -2,7 +2,7 @@
  * An event target over one end of a `MessageChannel`: between windows, to a SharedWorker, between two workers.
  *
  * Frames are structured clones, as with workers. A port that is closed on the other side ends the target where the platform
- * says so (Node, Bun, Deno, newer browsers); elsewhere call `close()` on both sides.
+ * says so (Node, Bun, Deno); elsewhere, Chromium included, call `close()` on both sides, or set `heartbeat`.
  */
 import type { Channel } from "../channel.ts";
 import type { TypedEvent } from "../envelope.ts";
