@@ -587,7 +587,8 @@ class Link:
         silence = time.monotonic() - self._last_heard
         # Only silence after a question counts: a process that was suspended finds all its clocks late.
         if silence >= heartbeat * 2 and self._pinged:
-            self._lose(PubSubError("DISCONNECTED", f"The far end was silent for {silence:.1f} s and did not answer."))
+            # Where it only slept, it hears why nothing comes any more.
+            self._give_up("SILENT", f"The far end was silent for {silence:.1f} s and did not answer.")
         elif silence >= heartbeat:
             self._pinged = True
             self._control("$ping", None)

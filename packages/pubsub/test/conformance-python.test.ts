@@ -22,6 +22,7 @@ const SUPPORTS: Harness["supports"] = {
   groups: false,
   replay: false,
   maxPayload: 1024 * 1024,
+  ends: 2,
 };
 
 /** How often each instant is tried. */

@@ -284,6 +284,7 @@ describe("Python's end", () => {
     await peer.receive("$ping");
     peer.send(control("$pong", null));
     await peer.receive("$ping");
+    expect((await peer.receive("$bye")).payload).toMatchObject({ code: "SILENT" });
     expect(await code(events.next())).toBe("DISCONNECTED");
   });
 
