@@ -40,8 +40,24 @@ export default [
       { ignore: ["@number0/iroh"] },
     ),
   ),
+  entry(
+    "@alkdev/operations: createOperations, without the validator of JSON Schema",
+    {
+      "packages/operations/dist/index.js": "{ createOperations }",
+    },
+    "9 kB",
+    { ignore: ["@cfworker/json-schema"] },
+  ),
+  entry(
+    "@alkdev/operations: everything, with createPubSub",
+    {
+      ...IN_PROCESS,
+      "packages/operations/dist/index.js": "*",
+    },
+    "26 kB",
+  ),
   // For Node, where size is of little account; `ws` is not counted.
-  entry("@alkdev/hub: everything", { "packages/hub/dist/index.js": "*" }, "27.5 kB", {
+  entry("@alkdev/hub: everything", { "packages/hub/dist/index.js": "*" }, "27.6 kB", {
     ignore: ["ws"],
     modifyEsbuildConfig: (config) => ({ ...config, platform: "node" }),
   }),

@@ -27,6 +27,7 @@ test("every link between the documents leads to a file", () => {
     "AGENTS.md",
     "packages/pubsub/README.md",
     "packages/hub/README.md",
+    "packages/operations/README.md",
     "docs/errors.md",
     "docs/protocol.md",
     "examples/python/README.md",
@@ -48,6 +49,7 @@ function sources(name: string): string[] {
 test.each([
   ["pubsub", ["operators", "event-targets", "testing"]],
   ["hub", ["cli"]],
+  ["operations", []],
 ])("every source file of %s is in the tables of docs/architecture, or its folder is described", (name, described) => {
   const tables = read("docs/architecture/README.md");
   const files = sources(name).filter((file) => !described.some((folder) => file.startsWith(`${folder}/`)));
@@ -55,7 +57,7 @@ test.each([
 });
 
 test.each(["AGENTS.md", "docs/architecture/README.md"])("every source file that %s names is there", (document) => {
-  const names = new Set(["pubsub", "hub"].flatMap(sources).map((file) => file.split("/").at(-1)));
+  const names = new Set(["pubsub", "hub", "operations"].flatMap(sources).map((file) => file.split("/").at(-1)));
   const named = Array.from(read(document).matchAll(/`(?:link\/)?([a-z-]+\.ts)`/g), (match) => match[1]);
   expect(named.length).toBeGreaterThan(20);
   expect(named.filter((file) => !names.has(file))).toEqual([]);

@@ -13,6 +13,7 @@ const DOCUMENTS = [
   "README.md",
   "packages/pubsub/README.md",
   "packages/hub/README.md",
+  "packages/operations/README.md",
   "docs/errors.md",
   ...readdirSync(join(root, "docs/architecture")).map((name) => `docs/architecture/${name}`),
 ];

@@ -11,7 +11,7 @@ interface Manifest {
 const packages = new URL("../../", import.meta.url);
 const text = (url: URL): string => readFileSync(url, "utf8");
 
-describe.each(["pubsub", "hub"])("the manifest of %s", (name) => {
+describe.each(["pubsub", "hub", "operations"])("the manifest of %s", (name) => {
   const folder = new URL(`${name}/`, packages);
   const manifest = JSON.parse(text(new URL("package.json", folder))) as Manifest;
 
