@@ -123,6 +123,12 @@ test("the library's example does what it says, and ends", async () => {
   expect(printed).toBe("order.paid a1\norder.paid a2\norder.sent a2\n50\n");
 });
 
+test("the operations' examples do what they say, and end", async () => {
+  expect(await run(first("packages/operations/README.md"), () => false)).toBe("3\n");
+  const ofRouter = examples.find(({ code }) => code.includes("router.join"));
+  expect(await run(ofRouter as Example, () => false)).toBe("");
+});
+
 test("the hub's example of server-sent events does what it says, and ends", async () => {
   const example = examples.find(
     ({ document, code }) => document === "packages/hub/README.md" && code.includes("events: true"),
