@@ -28,6 +28,8 @@ export default defineConfig({
     hookTimeout: 30_000,
     pool: "forks",
     maxWorkers: 2,
+    // Of those that say that they are concurrent: most of their time they wait for a heartbeat.
+    maxConcurrency: 8,
     typecheck: {
       enabled: true,
       include: ["packages/*/test/**/*.test-d.ts"],
