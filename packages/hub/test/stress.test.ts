@@ -35,10 +35,12 @@ describe("links under stress", () => {
     const { row, fault, expected } = cell;
     test.concurrent(
       `${row.name}, ${FAULTS[fault].title}: ${SAYS[expected]}`,
-      { timeout: 60_000 + size.milliseconds * 2 },
+      { timeout: 120_000 + size.milliseconds * 3 },
       async ({ expect }) => {
         const result = await runCell(cell, size);
-        if (RESULTS !== undefined) appendFileSync(RESULTS, `${JSON.stringify({ row: row.name, fault, ...result })}\n`);
+        const { title } = FAULTS[fault];
+        const line = { order: CELLS.indexOf(cell), link: row.name, title, ...result };
+        if (RESULTS !== undefined) appendFileSync(RESULTS, `${JSON.stringify(line)}\n`);
         expect(result).toMatchObject({ problems: [], ...HOLDS[expected] });
         if (expected === "gap") expect(result.gaps).toBeGreaterThan(0);
         expect(result.times).toBeGreaterThan(0);

@@ -59,7 +59,6 @@ class Chain {
   /** Both that publish have done so, and the first has all that can still come; @returns what it says of it */
   async finish(): Promise<Word> {
     for (const level of ["middle", "leaf"]) await this.said((word) => word.level === level && word.done === true);
-    this.top.kill("SIGCONT");
     this.top.stdin?.write("finish\n");
     const last = await this.said((word) => word.total !== undefined);
     // What the ends of the others say of each other is no loss.
@@ -114,6 +113,7 @@ test("where the top does not read, what is over the limit is refused to its publ
   chain.top.kill("SIGSTOP");
   // All of the third process, which the second takes from it and cannot pass on.
   await chain.said((word) => word.level === "leaf" && word.done === true);
+  chain.top.kill("SIGCONT");
   const { wrong, total = 0 } = await chain.finish();
   const { OVERFLOW: refused = 0, ...others } = chain.lost("middle", "refused");
   const { OVERFLOW: reported = 0, ...more } = chain.lost("middle", "errors");

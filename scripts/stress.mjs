@@ -1,0 +1,71 @@
+/**
+ * Puts every link under every fault, for long and with many events, and writes what came of it into docs/reliability.md.
+ *
+ *     npm run stress                    a minute of ten reconnects a second for each link that comes back
+ *     npm run stress -- --seconds 10    less; prints only
+ */
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const document = join(root, "docs", "reliability.md");
+const BEGIN = "<!-- counts: written by scripts/stress.mjs -->";
+const END = "<!-- /counts -->";
+const FULL = 60;
+
+const { values } = parseArgs({ options: { seconds: { type: "string", default: String(FULL) } } });
+const seconds = Number(values.seconds);
+if (!(seconds >= 1 && seconds <= 600)) {
+  console.error(`stress: --seconds must be from 1 to 600, not ${values.seconds}`);
+  process.exit(2);
+}
+
+const folder = mkdtempSync(join(tmpdir(), "stress-"));
+const results = join(folder, "results");
+writeFileSync(results, "");
+const { status } = spawnSync(
+  "npx",
+  // Two at a time: each has two processes of its own.
+  ["vitest", "run", "packages/hub/test/stress.test.ts", "--typecheck.enabled=false", "--maxConcurrency=2"],
+  {
+    cwd: root,
+    env: { ...process.env, STRESS_SECONDS: String(seconds), STRESS_RESULTS: results },
+    stdio: "inherit",
+    shell: process.platform === "win32",
+  },
+);
+const cells = readFileSync(results, "utf8")
+  .split("\n")
+  .filter((line) => line !== "")
+  .map((line) => JSON.parse(line))
+  .toSorted((one, other) => one.order - other.order);
+rmSync(folder, { recursive: true });
+
+const number = (n) => n.toLocaleString("en");
+const gapsOf = ({ gaps, gapReasons }) => (gaps === 0 ? "–" : `${number(gaps)} (${gapReasons.join(", ")})`);
+const rows = cells.map((cell) => {
+  const { link, title, times, published, accepted, interrupted, unknown, delivered, problems } = cell;
+  const counts = [times, published, accepted, interrupted, unknown, delivered].map(number);
+  const ends = cell.endings.map((code) => `\`${code}\``).join(", ") || "–";
+  return `| ${[link, title, ...counts, gapsOf(cell), ends, problems.length].join(" | ")} |`;
+});
+const table = [
+  "| link | fault | times | published | accepted | rejected | unknown | delivered | gaps | ends with | wrong |",
+  "|---|---|---:|---:|---:|---:|---:|---:|---|---|---:|",
+  ...rows,
+].join("\n");
+console.log(table);
+if (status !== 0) {
+  console.error("stress: not everything held; see above");
+  process.exit(1);
+}
+if (seconds < FULL) process.exit(0);
+const [head, rest = ""] = readFileSync(document, "utf8").split(BEGIN);
+const counted = `${number(cells.reduce((sum, { published }) => sum + published, 0))} events, on ${new Date().toLocaleDateString("en-GB", { day: "numeric", month: "long", year: "numeric" })}, Node ${process.versions.node}`;
+writeFileSync(document, `${head}${BEGIN}\n${counted}.\n\n${table}\n${END}${rest.split(END)[1] ?? ""}`);
+console.log("docs/reliability.md: wrote the counts");
