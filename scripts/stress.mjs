@@ -14,8 +14,6 @@ import { parseArgs } from "node:util";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const document = join(root, "docs", "reliability.md");
-const BEGIN = "<!-- counts: written by scripts/stress.mjs -->";
-const END = "<!-- /counts -->";
 const FULL = 60;
 
 const { values } = parseArgs({ options: { seconds: { type: "string", default: String(FULL) } } });
@@ -39,11 +37,12 @@ const { status } = spawnSync(
     shell: process.platform === "win32",
   },
 );
-const cells = readFileSync(results, "utf8")
+const lines = readFileSync(results, "utf8")
   .split("\n")
   .filter((line) => line !== "")
-  .map((line) => JSON.parse(line))
-  .toSorted((one, other) => one.order - other.order);
+  .map((line) => JSON.parse(line));
+const cells = lines.filter(({ order }) => order !== undefined).toSorted((one, other) => one.order - other.order);
+const impossible = lines.filter(({ not }) => not !== undefined);
 rmSync(folder, { recursive: true });
 
 const number = (n) => n.toLocaleString("en");
@@ -59,13 +58,33 @@ const table = [
   "|---|---|---:|---:|---:|---:|---:|---:|---|---|---:|",
   ...rows,
 ].join("\n");
+const byReason = new Map();
+for (const { link, not, title } of impossible) {
+  const key = `${link} | ${not}`;
+  byReason.set(key, [...(byReason.get(key) ?? []), title]);
+}
+const reasons = [
+  "| link | why not | fault |",
+  "|---|---|---|",
+  ...[...byReason].map(([key, all]) => `| ${key} | ${all.join("; ")} |`),
+].join("\n");
 console.log(table);
 if (status !== 0) {
   console.error("stress: not everything held; see above");
   process.exit(1);
 }
 if (seconds < FULL) process.exit(0);
-const [head, rest = ""] = readFileSync(document, "utf8").split(BEGIN);
-const counted = `${number(cells.reduce((sum, { published }) => sum + published, 0))} events, on ${new Date().toLocaleDateString("en-GB", { day: "numeric", month: "long", year: "numeric" })}, Node ${process.versions.node}`;
-writeFileSync(document, `${head}${BEGIN}\n${counted}.\n\n${table}\n${END}${rest.split(END)[1] ?? ""}`);
+const total = cells.reduce((sum, { published }) => sum + published, 0);
+const today = new Date().toLocaleDateString("en-GB", { day: "numeric", month: "long", year: "numeric" });
+const counted = `${number(total)} events, on ${today}, Node ${process.versions.node}.`;
+
+/** Puts a text between two marks of the document. */
+function written(text, name, between) {
+  const [begin, end] = [`<!-- ${name}: written by scripts/stress.mjs -->`, `<!-- /${name} -->`];
+  const [head, rest = ""] = text.split(begin);
+  return `${head}${begin}\n${between}\n${end}${rest.split(end)[1] ?? ""}`;
+}
+
+const before = readFileSync(document, "utf8");
+writeFileSync(document, written(written(before, "impossible", reasons), "counts", `${counted}\n\n${table}`));
 console.log("docs/reliability.md: wrote the counts");

@@ -2,7 +2,7 @@
 import { appendFileSync } from "node:fs";
 import process from "node:process";
 import { describe, test } from "vitest";
-import { CELLS, FAULTS, runCell } from "./fixtures/stress-cells.ts";
+import { CELLS, FAULTS, IMPOSSIBLE, runCell } from "./fixtures/stress-cells.ts";
 import type { Expectation } from "./fixtures/stress-cells.ts";
 
 /** `npm run stress` says for how long, and wants to know what came of it. */
@@ -29,6 +29,10 @@ const SAYS: Record<Expectation, string> = {
   gap: "what may be missing lies inside a gap",
   ends: "both sides are told of the end, after everything that was accepted",
 };
+
+if (RESULTS !== undefined)
+  for (const { row, fault, not } of IMPOSSIBLE)
+    appendFileSync(RESULTS, `${JSON.stringify({ link: row.name, title: FAULTS[fault].title, not })}\n`);
 
 describe("links under stress", () => {
   for (const cell of CELLS) {
