@@ -3,12 +3,15 @@ import { createHubEventTarget, createHubServer } from "@alkdev/hub";
 import type { HubServer } from "@alkdev/hub";
 import { createPubSub } from "@alkdev/pubsub";
 import type { Harness } from "@alkdev/pubsub/testing";
-import { expect, test, onTestFinished } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 import { Opened, runConformance } from "../../pubsub/test/fixtures/conformance.ts";
 import { createProxy } from "../../pubsub/test/fixtures/proxy.ts";
 import { startPython } from "../../pubsub/test/fixtures/python.ts";
 import type { RemoteEnd } from "../../pubsub/test/fixtures/remote.ts";
 import { openClient, openHub } from "./fixtures/open.ts";
+
+// Some tests start ten interpreters, one after the other, on a machine that may have better to do.
+vi.setConfig({ testTimeout: 120_000 });
 
 const ignore = (): void => undefined;
 
@@ -71,7 +74,7 @@ runConformance("through a hub to Python", (): Harness => {
 test(
   "nothing that is published in the instant after subscribe is lost, ten thousand times, from a spoke here to one in Python",
   {
-    timeout: 120_000,
+    timeout: 300_000,
   },
   async () => {
     const server = await openHub();

@@ -4,12 +4,15 @@ import { stdioChannel } from "@alkdev/pubsub/event-target-stdio";
 import type { Harness, OpenOptions } from "@alkdev/pubsub/testing";
 import { connectLink, defineEventTarget } from "@alkdev/pubsub/transport";
 import type { AlkEventTarget } from "@alkdev/pubsub/transport";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 import { Opened, runConformance } from "./fixtures/conformance.ts";
 import { delayed } from "./fixtures/delayed.ts";
 import { startPython } from "./fixtures/python.ts";
 import type { RemoteEnd } from "./fixtures/remote.ts";
 import { over, startSockets } from "./fixtures/websocket.ts";
+
+// Some tests start ten interpreters, one after the other, on a machine that may have better to do.
+vi.setConfig({ testTimeout: 120_000 });
 
 const SUPPORTS: Harness["supports"] = {
   publishAck: "hop",
@@ -101,7 +104,7 @@ for (const [name, openPipe] of Object.entries(PIPES)) {
   test(
     `nothing that is published in the instant after subscribe is lost, ${INSTANTS} times each way, over ${name}`,
     {
-      timeout: 120_000,
+      timeout: 300_000,
     },
     async () => {
       const { target, far, end } = await openPipe();
