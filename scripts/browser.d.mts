@@ -1,6 +1,6 @@
-import type { Browser } from "playwright-core";
+import type { Browser, LaunchOptions } from "playwright-core";
 
-export function launchBrowser(): Promise<Browser>;
+export function launchBrowser(options?: LaunchOptions): Promise<Browser>;
 
 export function importMap(): Promise<{ imports: Record<string, string> }>;
 
@@ -11,6 +11,7 @@ export interface FileServer {
 
 export function serveFiles(options?: {
   readonly root?: URL;
+  readonly only?: readonly string[];
   readonly pages?: Readonly<Record<string, string>>;
   readonly read?: (url: URL) => Promise<string | undefined>;
 }): Promise<FileServer>;

@@ -25,10 +25,11 @@ const ARGUMENTS = [
 /**
  * Starts Chromium; end it with `close()`.
  *
+ * @param options of playwright's `launch`, beside what is decided here
  * @returns a `Browser` of playwright-core
  * @throws Error that names the package to install, if there is none
  */
-export async function launchBrowser() {
+export async function launchBrowser(options = {}) {
   const executablePath = findProgram("chromium");
   if (executablePath === undefined)
     throw new Error(
@@ -36,7 +37,7 @@ export async function launchBrowser() {
     );
   // Loaded only where it is wanted: it takes a third of a second.
   const { chromium } = await import("playwright-core");
-  return chromium.launch({ executablePath, args: ARGUMENTS });
+  return chromium.launch({ ...options, executablePath, args: ARGUMENTS });
 }
 
 /** An import map for pages that use the packages as they are, unbundled, from a server of the repository. */
@@ -63,12 +64,12 @@ const TYPES = {
 /**
  * Serves files on a free port of 127.0.0.1.
  *
- * @param {{ root?: URL, pages?: Record<string, string>, read?: (url: URL) => Promise<string | undefined> }} [options]
- *   `root`: the folder, by default the repository. `pages`: HTML by path, for what is no file. `read`: gives the text of a
+ * @param {{ root?: URL, only?: readonly string[], pages?: Record<string, string>, read?: (url: URL) => Promise<string | undefined> }} [options]
+ *   `root`: the folder, by default the repository. `only`: the folders in it, as paths, outside of which nothing is served. `pages`: HTML by path, for what is no file. `read`: gives the text of a
  *   file (the URL has the request's query), or undefined for what is there.
  * @returns {Promise<{ url: string, close: () => Promise<void> }>} `url` without a slash at its end
  */
-export async function serveFiles({ root: folder = root, pages = {}, read } = {}) {
+export async function serveFiles({ root: folder = root, only = ["/"], pages = {}, read } = {}) {
   async function respond(request, response) {
     const { pathname, search } = new URL(request.url ?? "/", "http://127.0.0.1");
     // A page that is isolated like this may share memory with its workers.
@@ -84,6 +85,7 @@ export async function serveFiles({ root: folder = root, pages = {}, read } = {})
     try {
       const page = pages[pathname];
       if (page !== undefined) return answer(200, TYPES[".html"], page);
+      if (!only.some((start) => pathname.startsWith(start))) return answer(404, "text/plain", "Not found.");
       // A pathname has no `..` left in it.
       const file = new URL(`.${pathname}${search}`, folder);
       const text = (await read?.(file)) ?? (await readFile(fileURLToPath(new URL(file.pathname, file))));

@@ -11,13 +11,14 @@ import { minus, size } from "./ranges.mjs";
 
 /**
  * @import { Published, Received, Report, Subscribed } from "./place.mjs"
+ * @import { Counts } from "./histogram.mjs"
  * @import { Ranges } from "./ranges.mjs"
  * @import { Route } from "./routes.mjs"
  * @import { RaceReport } from "./race.mjs"
  *
  * @typedef {Record<string, Published>} Baseline
  * @typedef {{ published: number, delivered: number, lost: number, inGaps: number, inFlight: number,
- *   p50: number | undefined, p99: number | undefined, trouble: string | undefined, began: boolean }} Figures
+ *   latency: Counts, trouble: string | undefined, began: boolean }} Figures
  */
 
 /** @type {Figures} */
@@ -27,8 +28,7 @@ const NOTHING = {
   lost: 0,
   inGaps: 0,
   inFlight: 0,
-  p50: undefined,
-  p99: undefined,
+  latency: [],
   trouble: undefined,
   began: false,
 };
@@ -44,8 +44,8 @@ const NOTHING = {
 export function figuresOf(route, publisher, subscriber, baseline, final) {
   const subscribed = subscriber?.subscribed.find(({ key }) => key === route.key);
   if (publisher === undefined || subscribed === undefined || baseline === undefined) return NOTHING;
-  const { topics, p50, p99 } = subscribed.from[route.from] ?? { topics: {}, p50: undefined, p99: undefined };
-  const sum = { ...NOTHING, p50, p99, began: true };
+  const { topics, latency } = subscribed.from[route.from] ?? { topics: {}, latency: [] };
+  const sum = { ...NOTHING, latency, began: true };
   let repeated = 0;
   let disordered = 0;
   for (const [topic, published] of Object.entries(publisher.published)) {
@@ -117,8 +117,8 @@ function range(from, to) {
 /** @param {RaceReport | undefined} report @returns {Figures} */
 export function figuresOfRace(report) {
   if (report === undefined) return NOTHING;
-  const { published, delivered, failed, p50, p99 } = report;
+  const { published, delivered, failed, latency } = report;
   const trouble = failed ?? (delivered > published ? `${delivered - published} came twice` : undefined);
   const lost = Math.max(0, published - delivered);
-  return { ...NOTHING, published, delivered, lost, p50, p99, trouble, began: true };
+  return { ...NOTHING, published, delivered, lost, latency, trouble, began: true };
 }

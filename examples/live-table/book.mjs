@@ -1,6 +1,6 @@
 /** The accounts of all places, and what they say together, row by row. */
 import { figuresOf, figuresOfRace } from "./account.mjs";
-import { allRoutes, filtersOf, PLACES, subscriptionKey } from "./routes.mjs";
+import { allRoutes, filtersOf, subscriptionKey } from "./routes.mjs";
 import { count, routeLabel, routeTopic } from "./table.mjs";
 
 /**
@@ -8,14 +8,14 @@ import { count, routeLabel, routeTopic } from "./table.mjs";
  * @import { Report } from "./place.mjs"
  * @import { Started } from "./places.mjs"
  * @import { RaceReport } from "./race.mjs"
- * @import { Place } from "./routes.mjs"
+ * @import { Place, Route } from "./routes.mjs"
  * @import { Row } from "./table.mjs"
  */
 
-const routes = allRoutes();
-
-/** @param {Record<Place, Started>} places @param {(text: string) => void} note */
+/** @param {ReadonlyMap<Place, Started>} places @param {(text: string) => void} note */
 export function createBook(places, note) {
+  const names = [...places.keys()];
+  const routes = allRoutes(names);
   /** @type {Partial<Record<Place, Report>>} */
   const reports = {};
   /** @type {Map<string, Baseline>} by publisher and subscription */
@@ -24,60 +24,83 @@ export function createBook(places, note) {
   let races = {};
 
   /** @param {(name: Place) => Promise<unknown>} act */
-  const each = (act) => Promise.all(PLACES.map(act));
-  const isDead = (/** @type {Place} */ name) => places[name].remote.dead !== undefined;
-  const isAway = (/** @type {Place} */ name) => (reports[name]?.status ?? "ready") !== "ready";
+  const each = (act) => Promise.all(names.map(act));
+  const remote = (/** @type {Place} */ name) => /** @type {Started} */ (places.get(name)).remote;
+  /** Of what is dead, undefined. @param {Place} name @param {string} what */
+  const answerOf = (name, what) =>
+    remote(name)
+      .ask(what)
+      .catch(() => undefined);
+  const isStarting = (/** @type {Place} */ name) => remote(name).starting;
+  const isDead = (/** @type {Place} */ name) => remote(name).dead !== undefined;
+  /** What has never been there, and never will be, has no routes. @param {Route} route */
+  const isLeftOut = ({ from, to }) => [from, to].some((name) => isStarting(name) && isDead(name));
+  /** What a place that is not connected is. @param {Place[]} some */
+  const awayOf = (...some) => some.map((name) => reports[name]?.status ?? "ready").find((status) => status !== "ready");
 
   return {
-    /** Starts the publishers, then makes the routes live: from that moment on, each has to get everything. */
-    async begin() {
-      await each((name) => places[name].remote.ask("startPublishing"));
-      await each((to) =>
-        Promise.all(
-          filtersOf(to).map(async (filter) => {
-            await places[to].remote.ask("subscribe", filter);
-            await each(async (from) => {
-              const report = /** @type {Report} */ (await places[from].remote.ask("report"));
-              baselines.set(`${from} ${subscriptionKey(to, filter)}`, report.published);
-            });
-          }),
+    /**
+     * Starts the publishers, and makes the routes live: from that moment on, each has to get everything. `some`: those between
+     * places that are there already.
+     */
+    begin() {
+      const publishing = new Map(names.map((name) => [name, remote(name).ask("startPublishing")]));
+      const subscribed = new Map(
+        names.flatMap((to) =>
+          filtersOf(to, names).map((filter) => [subscriptionKey(to, filter), remote(to).ask("subscribe", filter)]),
         ),
       );
+      /** @param {Route} route */
+      const goLive = async (route) => {
+        try {
+          await Promise.all([publishing.get(route.from), subscribed.get(route.key)]);
+          const { published } = /** @type {Report} */ (await remote(route.from).ask("report"));
+          baselines.set(`${route.from} ${route.key}`, published);
+        } catch (error) {
+          if (!isLeftOut(route)) throw error;
+        }
+      };
+      const going = new Map(routes.map((route) => [route, goLive(route)]));
+      const there = routes.filter(({ from, to }) => !isStarting(from) && !isStarting(to));
+      return { some: Promise.all(there.map(async (route) => going.get(route))), all: Promise.all(going.values()) };
     },
 
-    /** Stops the publishers; resolves when no publish is under way any more. */
+    /** Stops the publishers; resolves when no publish is under way any more. What was about to start is left out. */
     async stop() {
-      // What is dead has stopped.
-      await each((name) => places[name].remote.ask("stopPublishing").catch(() => undefined));
-      await places.process.remote.ask("stopRace").catch(() => undefined);
+      await each(async (name) => {
+        if (isStarting(name)) await places.get(name)?.end();
+        // What is dead has stopped.
+        else await answerOf(name, "stopPublishing");
+      });
+      await answerOf("process", "stopRace");
     },
 
     /** Asks every place for its account. One that is gone has left its last. */
     async update() {
       await each(async (name) => {
-        const report = /** @type {Report | undefined} */ (
-          await places[name].remote.ask("report").catch(() => undefined)
-        );
+        if (isStarting(name)) return;
+        const report = /** @type {Report | undefined} */ (await answerOf(name, "report"));
         if (report === undefined) return;
         reports[name] = report;
         for (const text of report.notes) note(`${name}: ${text}`);
       });
-      races = (await places.process.remote.ask("raceReport").catch(() => undefined)) ?? races;
+      races = (await answerOf("process", "raceReport")) ?? races;
     },
 
     /** The routes, the control, and the control's counterpart. @param {boolean} final @returns {Row[]} */
     rows(final) {
-      const rows = routes.map((route) => {
-        const { from, to } = route;
-        const baseline = baselines.get(`${from} ${route.key}`);
-        const broken = isDead(from) || isDead(to);
-        const figures = figuresOf(route, reports[from], reports[to], baseline, final && !broken);
-        return toRow(routeLabel(route), routeTopic(route), figures, {
-          broken,
-          away: isAway(from) || isAway(to),
-          final,
+      const rows = routes
+        .filter((route) => !isLeftOut(route))
+        .map((route) => {
+          const { from, to } = route;
+          const baseline = baselines.get(`${from} ${route.key}`);
+          const broken = isDead(from) || isDead(to);
+          const figures = figuresOf(route, reports[from], reports[to], baseline, final && !broken);
+          const starting = isStarting(from) || isStarting(to);
+          const away = awayOf(from, to);
+          const row = toRow(routeLabel(route), routeTopic(route), figures, { broken, starting, away, final });
+          return Object.assign(row, { from, to });
         });
-      });
       const broken = isDead("process");
       const unawaited = figuresOfRace(races["unawaited"]);
       const awaited = figuresOfRace(races["awaited"]);
@@ -91,14 +114,17 @@ export function createBook(places, note) {
           state: "control",
           status: broken ? "interrupted" : status,
         },
-        toRow("the same, awaited", "", awaited, { broken, away: false, final }),
+        toRow("the same, awaited", "", awaited, { broken, starting: false, away: undefined, final }),
       ];
     },
+
+    /** Whether a place is not there yet. */
+    starting: () => names.some((name) => isStarting(name) && !isDead(name)),
 
     /** What is wrong with the final rows, in sentences. @param {readonly Row[]} rows @returns {string[]} */
     verdict(rows) {
       const interrupted = rows.filter(({ status }) => status === "interrupted").length;
-      const dead = PLACES.flatMap((name) => places[name].remote.dead?.message ?? []);
+      const dead = names.flatMap((name) => (isStarting(name) ? [] : (remote(name).dead?.message ?? [])));
       return [
         ...(interrupted > 0 ? [`${dead.join(", ")}: ${interrupted} routes were interrupted`] : []),
         ...rows.filter(({ state }) => state === "bad").map(sentence),
@@ -109,10 +135,10 @@ export function createBook(places, note) {
 
 /**
  * @param {string} label @param {string} topic @param {Figures} figures
- * @param {{ broken: boolean, away: boolean, final: boolean }} how
+ * @param {{ broken: boolean, starting: boolean, away: string | undefined, final: boolean }} how
  * @returns {Row}
  */
-function toRow(label, topic, figures, { broken, away, final }) {
+function toRow(label, topic, figures, { broken, starting, away, final }) {
   const row = (/** @type {Row["state"]} */ state, /** @type {string} */ status) => ({
     label,
     topic,
@@ -121,10 +147,11 @@ function toRow(label, topic, figures, { broken, away, final }) {
     status,
   });
   if (broken) return row("broken", "interrupted");
-  if (!figures.began) return row("wait", final ? "never live" : "subscribing");
+  if (!figures.began) return row("wait", final ? "never live" : starting ? "starting" : "subscribing");
   if (figures.trouble !== undefined) return row("bad", figures.trouble);
   if (figures.lost > 0) return row("bad", "LOST");
-  if (away && !final) return row("broken", "reconnecting");
+  if (away !== undefined && !final)
+    return away === "interrupted" ? row("broken", "reconnecting") : row("wait", "connecting");
   if (figures.inGaps > 0) return row("broken", `${count(figures.inGaps)} in gaps`);
   if (figures.inFlight > 0) return row("ok", `${count(figures.inFlight)} in flight`);
   if (figures.published === 0) return row("wait", "no events");

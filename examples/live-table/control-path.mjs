@@ -14,6 +14,8 @@ export class Remote {
   /** @type {Map<number, { resolve: (value: any) => void, reject: (error: Error) => void }>} */
   #asked = new Map();
   #last = 0;
+  /** Whether it is not there yet; what is asked meanwhile waits. */
+  starting = false;
   /** Why nothing can be asked any more. @type {Error | undefined} */
   dead;
   /** @type {((signal: any) => void) | undefined} */

@@ -1,9 +1,10 @@
 #!/usr/bin/env node
 /**
- * Events of this machine through one hub, from three places to three places, and what became of every one of them.
+ * Events of this machine through one hub, from several places to all of them, and what became of every one.
  *
  *     npm start                     until Ctrl-C
  *     npm start -- --seconds 5      exit code 0 if nothing was lost
+ *     npm start -- --no-page        without the page in a browser, for which Chromium is needed
  *
  * Which place publishes and subscribes to what: `routes.mjs`. What a place does: `place.mjs`. What counts as lost:
  * `account.mjs`. The control, which does lose: `race.mjs`.
@@ -14,7 +15,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { createPubSub } from "@alkdev/pubsub";
 import { createBook } from "./book.mjs";
 import { HELP, OptionError, parseOptions } from "./options.mjs";
-import { startHub, startMain, startProcess, startWorker } from "./places.mjs";
+import { startChild, startHub, startMain, startPage, startProcess, startWorker, whyNoPage } from "./places.mjs";
 import { publishRound } from "./race.mjs";
 import { createScreen } from "./screen.mjs";
 import { count, header, palette, printable, rowLine } from "./table.mjs";
@@ -29,7 +30,22 @@ const SAME_CTRL_C_MS = 400;
 /** Nothing is left to do by then; what keeps the process alive is a mistake. */
 const LINGER_MS = 2000;
 
-/** @typedef {{ seconds: number | undefined, port: number }} Options */
+/**
+ * @import { Setup } from "./place.mjs"
+ * @import { Started } from "./places.mjs"
+ * @import { Place } from "./routes.mjs"
+ *
+ * @typedef {{ seconds: number | undefined, port: number, page: boolean }} Options
+ */
+
+/**
+ * For the tests, to show that a loss and a death are seen: `LIVE_TABLE_PROVOKE="resubscribe main process.sample:worker"`,
+ * `"stop process process.sample:main"`, `"die worker"` (once somebody publishes `provoke.death:worker`), `"without chromium"`.
+ */
+const PROVOKED = (() => {
+  const [what = "", place, topic] = (process.env["LIVE_TABLE_PROVOKE"] ?? "").split(" ");
+  return what === "" ? undefined : { what, place, topic };
+})();
 
 /** @param {Options} options @returns {Promise<number>} the exit code */
 async function run(options) {
@@ -48,19 +64,45 @@ async function run(options) {
     notes.add(text);
     if (!live) print(text);
   };
-  /** @type {string[]} What anyone published as demo.note. */
-  const fromUsers = [];
+  /** @type {string[]} What anyone published as demo.note, or printed. */
+  const said = [];
+  const say = (/** @type {string} */ raw) => {
+    const text = printable(raw.slice(0, 500));
+    if (said.push(text) > 5) said.shift();
+    if (!live) print(text);
+  };
   /** @type {Map<string, Record<string, number>>} The latest readings, as they came in. */
   const readings = new Map();
 
   const stop = onCtrlC();
   const mark = randomBytes(4).toString("hex");
   const hub = await startHub(options.port, note);
-  const places = {
-    main: startMain(hub.hub, mark),
-    worker: startWorker(hub.hub, mark, note),
-    process: startProcess(hub.url, hub.slowUrl, mark, note),
+  const withoutPage = options.page ? whyNoPage(PROVOKED) : "";
+  if (withoutPage) note(withoutPage);
+  /** @type {Setup} */
+  const setup = {
+    places: [
+      "main",
+      "worker",
+      "process",
+      "child",
+      ...(withoutPage === undefined ? [/** @type {const} */ ("page")] : []),
+    ],
+    run: mark,
+    provoked: PROVOKED,
   };
+  // What takes longest to start comes first, but for the page, which the others do not wait for.
+  const other = startProcess(hub.url, hub.slowUrl, setup, note);
+  const child = startChild(hub.hub, setup, { note, say });
+  const worker = startWorker(hub.hub, setup, note);
+  /** @type {Map<Place, Started>} */
+  const places = new Map([
+    ["main", startMain(hub.hub, setup)],
+    ["worker", worker],
+    ["process", other],
+    ["child", child],
+  ]);
+  if (setup.places.includes("page")) places.set("page", startPage(hub.url, setup, { note, say }));
   const book = createBook(places, note);
   const started = performance.now();
   const seconds = () => (performance.now() - started) / 1000;
@@ -71,14 +113,14 @@ async function run(options) {
   const screen = live ? createScreen(stdout) : undefined;
   process.on("exit", () => {
     screen?.leave();
-    for (const place of Object.values(places)) place.kill();
+    for (const place of places.values()) place.kill();
   });
   if (!live)
     for (const text of [
       where,
       "in another terminal:",
       ...hints.map((hint) => `  ${hint}`),
-      `the process of its own is pid ${places.process.pid}`,
+      `the process of its own is pid ${other.pid?.()}, the child process ${child.pid?.()}`,
     ])
       print(text);
 
@@ -89,15 +131,13 @@ async function run(options) {
     onGap: "ignore",
   });
   await display.on("demo.note", ({ id, payload }) => {
-    const text = printable(`demo.note:${id} ${JSON.stringify(payload)}`.slice(0, 500));
-    if (fromUsers.push(text) > 5) fromUsers.shift();
-    if (!live) print(text);
+    say(`demo.note:${id} ${JSON.stringify(payload)}`);
   });
   await display.on("**", ({ type, id, payload }) => {
     const reading = /** @type {(Record<string, number> & { run?: unknown }) | null} */ (payload);
     if (reading?.run === mark && type !== "process.sample") readings.set(`${type}:${id}`, reading);
   });
-  places.process.remote.onSignal = (signal) => {
+  other.remote.onSignal = (signal) => {
     publishRound(display, signal).catch((error) => note(String(error)));
   };
 
@@ -108,12 +148,13 @@ async function run(options) {
         {
           where,
           hints,
-          phase,
+          phase: phase === "live" && book.starting() ? "live, the page is starting" : phase,
           seconds: Math.floor(seconds()),
           readings,
+          pids: Array.from(places.values(), ({ pid }) => pid?.()),
           rows: book.rows(false),
           notes: [...notes].slice(-4),
-          fromUsers,
+          said,
         },
         stdout,
         colours,
@@ -130,14 +171,25 @@ async function run(options) {
   });
 
   let failed = false;
-  const begun = book.begin().then(
+  let ending = false;
+  let allLive = false;
+  const { some, all } = book.begin();
+  some.then(
     () => {
-      if (phase === "starting") phase = "live";
+      if (!ending) phase = "live";
+    },
+    // The other has it too.
+    () => undefined,
+  );
+  const begun = all.then(
+    () => {
+      if (ending) return;
+      allLive = true;
       if (options.seconds !== undefined) setTimeout(stop.now, options.seconds * 1000).unref();
     },
     (error) => {
       // Where it was ended meanwhile, that is why.
-      if (phase !== "starting") return;
+      if (ending) return;
       failed = true;
       note(`not every route became live: ${/** @type {Error} */ (error).message}`);
       if (options.seconds !== undefined) stop.now();
@@ -146,7 +198,8 @@ async function run(options) {
 
   await stop.asked;
   await Promise.race([begun, sleep(500)]);
-  if (phase === "starting" && !failed) note("it was ended before every route was live");
+  ending = true;
+  if (!allLive && !failed) note("it was ended before every route was live");
 
   // The publishers stop; then the subscribers are asked until they have everything, or nothing more comes.
   phase = "waiting for what is on its way";
@@ -171,7 +224,7 @@ async function run(options) {
   if (failed) problems.push("not every route became live");
   const took = seconds().toFixed(1);
   await display.close();
-  await Promise.all(Object.values(places).map((place) => place.end()));
+  await Promise.all(Array.from(places.values(), (place) => place.end()));
   await hub.close();
   screen?.leave();
 
@@ -184,7 +237,7 @@ async function run(options) {
     live ? where : "",
     header(colours, stdout.columns),
     ...rows.map((row) => rowLine(row, colours, stdout.columns)),
-    ...(live ? [...notes, ...fromUsers] : []),
+    ...(live ? [...notes, ...said] : []),
     "",
     ...(problems.length === 0 ? [fine] : problems),
   ])

@@ -2,11 +2,13 @@ import { parseArgs } from "node:util";
 
 export const HELP = `Usage: npm start -- [options]
 
-Starts a hub, publishes what this machine is doing from three places (this process, a worker thread, a process of its
-own over WebSocket), subscribes in each of them, and shows what became of every event.
+Starts a hub, publishes what this machine is doing from several places, subscribes in each of them, and shows what became
+of every event. The places: this process, a worker thread, a process of its own over WebSocket, a child process over its
+standard input and output and, if Chromium is installed, a page in it.
 
-  --seconds N   end after N seconds (default: run until Ctrl-C)
+  --seconds N   end N seconds after all routes are live (default: run until Ctrl-C)
   --port N      the hub's port, 0 for any that is free (default: 8080, or a free one if that is in use)
+  --no-page     leave out the page in a browser
   --help        this text
 
 Exit code: 0 if nothing was lost, 1 if something was or a place died, 2 for a wrong option, 130 after a second Ctrl-C.
@@ -19,7 +21,7 @@ export class OptionError extends Error {}
 
 /**
  * @param {readonly string[]} args
- * @returns {{ seconds: number | undefined, port: number, help: boolean }}
+ * @returns {{ seconds: number | undefined, port: number, page: boolean, help: boolean }}
  * @throws OptionError
  */
 export function parseOptions(args) {
@@ -27,18 +29,23 @@ export function parseOptions(args) {
   try {
     ({ values } = parseArgs({
       args: [...args],
-      options: { seconds: { type: "string" }, port: { type: "string" }, help: { type: "boolean", short: "h" } },
+      options: {
+        seconds: { type: "string" },
+        port: { type: "string" },
+        "no-page": { type: "boolean" },
+        help: { type: "boolean", short: "h" },
+      },
     }));
   } catch (error) {
     // The first sentence; what Node adds is about escaping.
     throw new OptionError(/** @type {Error} */ (error).message.split(/\.?\s*\n|\. /)[0], { cause: error });
   }
-  const { seconds, port = "8080", help = false } = values;
+  const { seconds, port = "8080", "no-page": noPage = false, help = false } = values;
   if (seconds !== undefined && !(isDecimal(seconds) && Number(seconds) > 0 && Number(seconds) <= 1e6))
     throw new OptionError(`--seconds takes a number above 0 and up to 1000000, not ${JSON.stringify(seconds)}`);
   if (!(/^\d+$/.test(port) && Number(port) <= 65_535))
     throw new OptionError(`--port takes a whole number from 0 to 65535, not ${JSON.stringify(port)}`);
-  return { seconds: seconds === undefined ? undefined : Number(seconds), port: Number(port), help };
+  return { seconds: seconds === undefined ? undefined : Number(seconds), port: Number(port), page: !noPage, help };
 }
 
 /** @param {string} text */

@@ -1,18 +1,20 @@
 /**
  * One place: it publishes readings and bursts, subscribes, and keeps account of both. It is told what to do, and asked
- * for its account, on a path of its own (process messages, a message port), never through the topics that are measured.
+ * for its account, on a path of its own (process messages, a message port), never through the topics that are measured. It
+ * runs in Node and in the page of a browser alike.
  */
-import process from "node:process";
 import { createPubSub } from "@alkdev/pubsub";
+import { now } from "./clock.mjs";
 import { Histogram } from "./histogram.mjs";
 import { append, take } from "./ranges.mjs";
-import { cpuReader, figuresReader, load, memory, now } from "./readings.mjs";
-import { BURST, BURST_EVERY_MS, filtersOf, PLACES, READ_EVERY_MS, subscriptionKey, topicOf } from "./routes.mjs";
+import { BURST, BURST_EVERY_MS, READ_EVERY_MS, subscriptionKey, topicOf } from "./routes.mjs";
 
 /**
  * @import { AlkEventTarget } from "@alkdev/pubsub/transport"
  * @import { EventEnvelope } from "@alkdev/pubsub"
+ * @import { Counts } from "./histogram.mjs"
  * @import { Ranges } from "./ranges.mjs"
+ * @import { Readings } from "./readings.mjs"
  * @import { Filter, Place } from "./routes.mjs"
  *
  * @typedef {{ type: string, id: string, sent: number, resolved: number, rejected: Ranges }} Published
@@ -20,22 +22,16 @@ import { BURST, BURST_EVERY_MS, filtersOf, PLACES, READ_EVERY_MS, subscriptionKe
  * @typedef {{ first: number, last: number, count: number, afterGap: boolean, gapSince: boolean, holes: Ranges,
  *   untracked: number, inGaps: Ranges, repeated: number, disordered: number }} Received
  * @typedef {{ key: string, live: boolean, gaps: number, ended: string | undefined,
- *   from: Record<string, { topics: Record<string, Received>, p50: number | undefined, p99: number | undefined }> }} Subscribed
+ *   from: Record<string, { topics: Record<string, Received>, latency: Counts }> }} Subscribed
  * @typedef {{ status: string, published: Record<string, Published>, subscribed: Subscribed[], notes: string[] }} Report
  * @typedef {{ at: number, n: number, from: Place, run: string }} Stamp what every payload carries
+ * @typedef {{ what: string, place: string | undefined, topic: string | undefined }} Provoked
+ * @typedef {{ places: readonly Place[], run: string, provoked: Provoked | undefined }} Setup what all places have in common:
+ *   `run` tells the events of this run from a stranger's; `provoked` is what a test has go wrong
  */
 
 /** Ranges of missing numbers that are kept for one topic; what is missing beyond them is only counted. */
 const MAX_HOLES = 1000;
-
-/**
- * For the tests, to show that a loss and a death are seen: `LIVE_TABLE_PROVOKE="resubscribe main process.sample:worker"`,
- * `"stop process process.sample:main"`, `"die worker"`.
- */
-const provoked = (() => {
-  const [what, place, topic] = (process.env["LIVE_TABLE_PROVOKE"] ?? "").split(" ");
-  return what === "" ? undefined : { what, place, topic };
-})();
 
 /** What a subscription received of one publisher on one topic. */
 class Track {
@@ -101,12 +97,17 @@ class Account {
   /** @type {string | undefined} */
   ended;
   /** @type {Map<Place, { topics: Map<string, Track>, latency: Histogram }>} */
-  #from = new Map(PLACES.map((place) => [place, { topics: new Map(), latency: new Histogram() }]));
+  #from;
+
+  /** @param {readonly Place[]} places */
+  constructor(places) {
+    this.#from = new Map(places.map((place) => [place, { topics: new Map(), latency: new Histogram() }]));
+  }
 
   /** @param {EventEnvelope} envelope @param {string} run */
   take({ type, id, payload }, run) {
     const stamp = /** @type {Partial<Stamp> | null} */ (payload);
-    // Anyone may publish on this hub; only what the three places publish is measured.
+    // Anyone may publish on this hub; only what the places publish is measured.
     if (stamp?.run !== run || typeof stamp.n !== "number" || typeof stamp.at !== "number") return;
     const from = this.#from.get(/** @type {Place} */ (stamp.from));
     if (from === undefined) return;
@@ -124,8 +125,7 @@ class Account {
         place,
         {
           topics: Object.fromEntries(Array.from(topics, ([topic, track]) => [topic, track.report(this.gaps)])),
-          p50: latency.percentile(0.5),
-          p99: latency.percentile(0.99),
+          latency: latency.counts(),
         },
       ]),
     );
@@ -136,9 +136,10 @@ class Account {
 /**
  * @param {Place} name
  * @param {AlkEventTarget} eventTarget
- * @param {string} run tells the events of this run from a stranger's
+ * @param {Setup} setup
+ * @param {Readings} readings
  */
-export function createPlace(name, eventTarget, run) {
+export function createPlace(name, eventTarget, { places, run, provoked }, readings) {
   /** @type {string[]} */
   const notes = [];
   const note = (/** @type {unknown} */ error) => {
@@ -151,10 +152,9 @@ export function createPlace(name, eventTarget, run) {
   const accounts = new Map();
   /** @type {Set<Promise<void>>} */
   const underWay = new Set();
-  /** @type {NodeJS.Timeout[]} */
+  /** @type {ReturnType<typeof setTimeout>[]} */
   const timers = [];
-  const figures = figuresReader();
-  const cpu = cpuReader();
+  let stopped = false;
 
   /** @param {string} type @param {string} id @param {object} value */
   function publish(type, id, value) {
@@ -177,24 +177,23 @@ export function createPlace(name, eventTarget, run) {
     void sending.then(() => underWay.delete(sending));
   }
 
-  function readings() {
-    // Each kind of reading has one place that takes it.
-    if (name === "main") for (const reading of cpu()) publish("host.cpu", String(reading.core), reading);
-    if (name === "worker") publish("host.memory", name, memory());
-    if (name === "process") publish("host.load", name, load());
-    publish("process.figures", name, figures.read());
+  function read() {
+    for (const { type, id, value } of readings.take()) publish(type, id, value);
   }
 
   function burst() {
-    if (provoked?.what === "die" && provoked.place === name && (published.get(`process.sample:${name}`)?.sent ?? 0) > 0)
-      throw new Error("provoked");
-    for (let i = 0; i < BURST; i++) publish("process.sample", name, process.cpuUsage());
+    for (let i = 0; i < BURST; i++) publish("process.sample", name, readings.sample());
   }
 
-  function startPublishing() {
-    readings();
-    timers.push(setInterval(readings, READ_EVERY_MS));
-    const behind = (PLACES.indexOf(name) * BURST_EVERY_MS) / PLACES.length;
+  /** Resolves once the first has been published. */
+  async function startPublishing() {
+    // Before there is a connection, no more than a thousand publishes would wait for it: one does.
+    await pubsub.publish("place.connected", name, null);
+    if (provoked?.what === "die" && provoked.place === name) await dieWhenTold();
+    if (stopped) return;
+    read();
+    timers.push(setInterval(read, READ_EVERY_MS));
+    const behind = (places.indexOf(name) * BURST_EVERY_MS) / places.length;
     timers.push(
       setTimeout(() => {
         burst();
@@ -205,6 +204,7 @@ export function createPlace(name, eventTarget, run) {
 
   /** Resolves once no publish is under way any more. */
   async function stopPublishing() {
+    stopped = true;
     for (const timer of timers.splice(0)) clearInterval(timer);
     await Promise.all(underWay);
   }
@@ -212,7 +212,7 @@ export function createPlace(name, eventTarget, run) {
   /** Resolves once live. @param {Filter} filter */
   async function subscribe(filter) {
     const { type, id } = filter;
-    const account = new Account();
+    const account = new Account(places);
     accounts.set(subscriptionKey(name, filter), account);
     const onGap = () => void account.gaps++;
     if (id === undefined) {
@@ -231,6 +231,14 @@ export function createPlace(name, eventTarget, run) {
       })();
     }
     account.live = true;
+  }
+
+  async function dieWhenTold() {
+    await pubsub.on("provoke.death", name, () => {
+      setTimeout(() => {
+        throw new Error("provoked");
+      });
+    });
   }
 
   /**
@@ -258,7 +266,6 @@ export function createPlace(name, eventTarget, run) {
       startPublishing,
       stopPublishing,
       subscribe,
-      filters: () => filtersOf(name),
       /** @returns {Report} */
       report: () => ({
         status: pubsub.status,
@@ -269,7 +276,7 @@ export function createPlace(name, eventTarget, run) {
     },
     async close() {
       await stopPublishing();
-      figures.stop();
+      readings.stop();
       await pubsub.close();
       await eventTarget.close();
     },

@@ -1,33 +1,16 @@
 /** A process of its own: a spoke of the hub over WebSocket. Started by `main.mjs`, which it ends with. */
 import process from "node:process";
 import { createHubEventTarget } from "@alkdev/hub";
-import { answering } from "./control-path.mjs";
+import { answerParent, tellParent } from "./ipc.mjs";
 import { createPlace } from "./place.mjs";
 import { startRace } from "./race.mjs";
+import { nodeReadings } from "./readings.mjs";
 
-const [url = "", slowUrl = "", run = ""] = process.argv.slice(2);
-const send = (/** @type {unknown} */ message) => {
-  if (process.connected) process.send?.(message);
-};
-
-// Ctrl-C in a terminal goes to every process in it. Here the parent decides.
-process.on("SIGINT", () => undefined);
-process.on("disconnect", () => process.exit(1));
-
-const place = createPlace("process", createHubEventTarget(url), run);
-const race = startRace(slowUrl, (signal) => send({ signal }));
-const handle = {
-  ...place.handle,
-  raceReport: race.report,
-  stopRace: race.stop,
-  async end() {
-    await race.stop();
-    await place.close();
-    setImmediate(() => {
-      process.removeAllListeners("disconnect");
-      process.disconnect();
-    });
-  },
-};
-const answer = answering(handle, send);
-process.on("message", (message) => void answer(message));
+/** @type {{ setup: import("./place.mjs").Setup, url: string, slowUrl: string }} */
+const { setup, url, slowUrl } = JSON.parse(process.argv[2] ?? "");
+const place = createPlace("process", createHubEventTarget(url), setup, nodeReadings("process"));
+const race = startRace(slowUrl, (signal) => tellParent({ signal }));
+answerParent({ ...place.handle, raceReport: race.report, stopRace: race.stop }, async () => {
+  await race.stop();
+  await place.close();
+});

@@ -9,13 +9,14 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { createHubEventTarget } from "@alkdev/hub";
 import { createPubSub } from "@alkdev/pubsub";
+import { now } from "./clock.mjs";
 import { Histogram } from "./histogram.mjs";
-import { now } from "./readings.mjs";
 
 /**
  * @typedef {"awaited" | "unawaited"} Racer
  * @typedef {{ racer: Racer, round: number }} RaceSignal
- * @typedef {{ published: number, delivered: number, failed: string | undefined, p50: number | undefined, p99: number | undefined }} RaceReport
+ * @typedef {{ published: number, delivered: number, failed: string | undefined,
+ *   latency: import("./histogram.mjs").Counts }} RaceReport
  */
 
 /** @type {readonly Racer[]} */
@@ -89,7 +90,7 @@ function createRacer(name, url, tellPublisher) {
   return {
     name,
     /** @returns {RaceReport} */
-    report: () => ({ published, delivered, failed, p50: latency.percentile(0.5), p99: latency.percentile(0.99) }),
+    report: () => ({ published, delivered, failed, latency: latency.counts() }),
     stop() {
       stopping = true;
       stopped ??= running.then(() => pubsub.close()).then(() => eventTarget.close());

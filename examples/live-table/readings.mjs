@@ -1,16 +1,20 @@
-/** What the machine and this process are doing, read from the operating system. */
+/**
+ * What the machine and this process are doing, read from the operating system.
+ *
+ * @typedef {{ type: string, id: string, value: object }} Reading
+ * @typedef {{ take: () => Reading[], sample: () => object, stop: () => void }} Readings what a place publishes: `take`
+ *   gives the readings of now, `sample` the payload of one event of a burst
+ */
+import { statfsSync } from "node:fs";
 import os from "node:os";
 import { monitorEventLoopDelay, performance } from "node:perf_hooks";
 import process from "node:process";
-
-/** Milliseconds since 1970 with microseconds behind the point; the same clock in every thread and process. */
-export const now = () => performance.timeOrigin + performance.now();
 
 /** @param {number} value @param {number} digits */
 const round = (value, digits) => Number(value.toFixed(digits));
 
 /** Reads how busy each core was since the last reading. */
-export function cpuReader() {
+function cpuReader() {
   let before = os.cpus();
   return () => {
     const cpus = os.cpus();
@@ -27,21 +31,27 @@ export function cpuReader() {
   };
 }
 
-export function memory() {
+function memory() {
   const total = os.totalmem();
   const free = os.freemem();
   return { total, free, used: total - free };
 }
 
-export function load() {
+function load() {
   const [one = 0, five = 0, fifteen = 0] = os.loadavg();
   return { one, five, fifteen, uptime: os.uptime() };
+}
+
+/** The file system that we are on. */
+function disk() {
+  const { bsize, blocks, bavail } = statfsSync(".");
+  return { total: blocks * bsize, free: bavail * bsize };
 }
 
 const RESOLUTION_MS = 20;
 
 /** Reads the figures of this process, or thread: its memory, its use of the CPU, how late its event loop is. */
-export function figuresReader() {
+function figuresReader() {
   const delay = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
   delay.enable();
   let at = performance.now();
@@ -69,4 +79,22 @@ export function figuresReader() {
     return figures;
   };
   return { read, stop: () => delay.disable() };
+}
+
+/** Those of a place in Node: each kind of reading has one place that takes it. @param {string} place @returns {Readings} */
+export function nodeReadings(place) {
+  const cpu = cpuReader();
+  const figures = figuresReader();
+  /** @type {Record<string, () => Reading[]>} */
+  const kinds = {
+    main: () => cpu().map((value) => ({ type: "host.cpu", id: String(value.core), value })),
+    worker: () => [{ type: "host.memory", id: place, value: memory() }],
+    process: () => [{ type: "host.load", id: place, value: load() }],
+    child: () => [{ type: "host.disk", id: place, value: disk() }],
+  };
+  return {
+    take: () => [...(kinds[place]?.() ?? []), { type: "process.figures", id: place, value: figures.read() }],
+    sample: () => process.cpuUsage(),
+    stop: figures.stop,
+  };
 }

@@ -1,11 +1,13 @@
 /** Lays the table out as lines of text. */
+import { percentile } from "./histogram.mjs";
 import { topicOf } from "./routes.mjs";
 
 /**
  * @import { Figures } from "./account.mjs"
- * @import { Route } from "./routes.mjs"
+ * @import { Place, Route } from "./routes.mjs"
  *
- * @typedef {{ label: string, topic: string, figures: Figures, state: "ok" | "bad" | "broken" | "control" | "wait", status: string }} Row
+ * @typedef {{ label: string, topic: string, from?: Place, to?: Place, figures: Figures,
+ *   state: "ok" | "bad" | "broken" | "control" | "wait", status: string }} Row
  * @typedef {{ bold: string, dim: string, red: string, green: string, yellow: string, reset: string }} Palette
  */
 
@@ -37,11 +39,16 @@ export function header({ bold, reset }, columns) {
 
 /** @param {Row} row @param {Palette} colours @param {number} [columns] */
 export function rowLine({ label, topic, figures, state, status }, { dim, red, green, yellow, reset }, columns) {
-  const { began, published, delivered, lost, p50, p99 } = figures;
+  const { began, published, delivered, lost, latency } = figures;
   // Of a place that died nobody can say what it still got.
   const known = status !== "interrupted" || lost > 0;
   const counts = began ? [count(published), count(delivered), known ? count(lost) : "–"] : ["–", "–", "–"];
-  const text = line(label, topic, [...counts, latency(p50), latency(p99)], columns);
+  const text = line(
+    label,
+    topic,
+    [...counts, milliseconds(percentile(latency, 0.5)), milliseconds(percentile(latency, 0.99))],
+    columns,
+  );
   const colour = { ok: green, bad: red, broken: yellow, control: dim, wait: dim }[state];
   return state === "control" ? `${dim}${text}${status}${reset}` : `${text}${colour}${status}${reset}`;
 }
@@ -66,7 +73,7 @@ export const routeTopic = ({ filter }) => topicOf(filter);
 export const count = (/** @type {number} */ n) => n.toLocaleString("en-US");
 
 /** @param {number | undefined} ms */
-function latency(ms) {
+function milliseconds(ms) {
   if (ms === undefined) return "–";
   return ms.toFixed(ms < 10 ? 2 : ms < 100 ? 1 : 0);
 }

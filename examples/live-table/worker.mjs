@@ -3,10 +3,11 @@ import { workerData } from "node:worker_threads";
 import { createMainThreadEventTarget } from "@alkdev/pubsub/event-target-worker";
 import { answering } from "./control-path.mjs";
 import { createPlace } from "./place.mjs";
+import { nodeReadings } from "./readings.mjs";
 
-/** @type {{ control: import("node:worker_threads").MessagePort, run: string }} */
-const { control, run } = workerData;
-const place = createPlace("worker", createMainThreadEventTarget(), run);
+/** @type {{ control: import("node:worker_threads").MessagePort, setup: import("./place.mjs").Setup }} */
+const { control, setup } = workerData;
+const place = createPlace("worker", createMainThreadEventTarget(), setup, nodeReadings("worker"));
 const handle = {
   ...place.handle,
   async end() {

@@ -1,12 +1,16 @@
 /** The example as a user runs it: its processes, its table, its exit code. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { createHubEventTarget } from "@alkdev/hub";
 import { createPubSub } from "@alkdev/pubsub";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { until } from "./fixtures/open.ts";
 
 const folder = new URL("../../../examples/live-table/", import.meta.url);
 
@@ -68,39 +72,65 @@ function tableOf(stdout: string): Row[] {
 
 const CONTROL = "control: not awaited (expected to lose)";
 const AWAITED = "the same, awaited";
-const places = ["main", "worker", "process"];
-const patterns: Readonly<Record<string, string>> = { main: "host.*", worker: "process.*", process: "**" };
-const routes = places.flatMap((from) =>
-  places.flatMap((to) => [`${from} → ${to} process.sample:${from}`, `${from} → ${to} ${patterns[to]}`]),
-);
+const places = ["main", "worker", "process", "child"];
+const patterns: Readonly<Record<string, string>> = {
+  main: "host.*",
+  worker: "process.*",
+  process: "**",
+  child: "*.figures",
+  page: "host.**",
+};
+const routesOf = (places: readonly string[]): string[] =>
+  places.flatMap((from) =>
+    places.flatMap((to) => [`${from} → ${to} process.sample:${from}`, `${from} → ${to} ${patterns[to]}`]),
+  );
+const routes = routesOf(places);
 
-test("a run delivers every event on every route, and only the subscriber that does not wait loses", async () => {
-  const { code, stdout, stderr } = await start(["--seconds", "2", "--port", "0"]).ended;
-  const rows = tableOf(stdout);
-  expect(
-    rows.map(({ route }) => route),
-    stdout,
-  ).toEqual([...routes, CONTROL, AWAITED]);
-  for (const { route, published, delivered, lost, status } of rows) {
-    expect(published, route).toBeGreaterThan(0);
-    if (route === CONTROL) {
-      expect(Number(lost)).toBeGreaterThan(0);
-      expect(delivered).toBe(published - Number(lost));
-    } else
-      expect({ route, delivered, lost, status }).toEqual({
-        route,
-        delivered: published,
-        lost: "0",
-        status: "complete",
-      });
+/** Said once every row of the table has events. */
+const ALL_ROWS = /^\d+ s: .+ in flight$/m;
+
+/** Whether a process is over; one that nobody has asked for its exit code is. */
+function isOver(pid: number): boolean {
+  try {
+    return / Z /.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
+  } catch {
+    return true;
   }
-  // At least one burst on each exact route.
-  for (const { route, published } of rows.filter((row) => row.route.includes("process.sample")))
-    expect(published, route).toBeGreaterThanOrEqual(1000);
-  expect(stdout).toContain("nothing was lost:");
-  expect(stderr).toBe("");
-  expect(code).toBe(0);
-});
+}
+
+test(
+  "a run delivers every event on every route, and only the subscriber that does not wait loses",
+  { timeout: 60_000 },
+  async () => {
+    const { code, stdout, stderr } = await start(["--seconds", "2", "--port", "0"]).ended;
+    const rows = tableOf(stdout);
+    expect(
+      rows.map(({ route }) => route),
+      stdout,
+    ).toEqual([...routesOf([...places, "page"]), CONTROL, AWAITED]);
+    for (const { route, published, delivered, lost, status } of rows) {
+      expect(published, route).toBeGreaterThan(0);
+      if (route === CONTROL) {
+        expect(Number(lost)).toBeGreaterThan(0);
+        expect(delivered).toBe(published - Number(lost));
+      } else
+        expect({ route, delivered, lost, status }).toEqual({
+          route,
+          delivered: published,
+          lost: "0",
+          status: "complete",
+        });
+    }
+    // At least one burst on each exact route.
+    for (const { route, published } of rows.filter((row) => row.route.includes("process.sample")))
+      expect(published, route).toBeGreaterThanOrEqual(500);
+    expect(stdout).toContain("nothing was lost:");
+    // What it prints beside its events costs none of them.
+    expect(stdout).toContain("child printed: a line that is no event\n");
+    expect(stderr).toBe("");
+    expect(code).toBe(0);
+  },
+);
 
 test("where the port is in use it takes another and says so; Ctrl-C ends it with the table", async () => {
   const other = createServer().listen(0, "127.0.0.1");
@@ -108,7 +138,7 @@ test("where the port is in use it takes another and says so; Ctrl-C ends it with
   await once(other, "listening");
   const { port: taken } = other.address() as AddressInfo;
 
-  const { child, ended, says } = start(["--port", String(taken)]);
+  const { child, ended, says } = start(["--no-page", "--port", String(taken)]);
   const [, port, used] = await says(/hub on http:\/\/localhost:(\d+) \(port (\d+) is in use\)/);
   expect(Number(used)).toBe(taken);
   expect(Number(port)).not.toBe(taken);
@@ -117,7 +147,7 @@ test("where the port is in use it takes another and says so; Ctrl-C ends it with
   expect(root.hub).toBe("@alkdev/hub");
 
   // Every route is live, and each place has had its bursts.
-  await says(/^\d+ s: ([3-9]\d|\d{3,}),\d{3} to deliver/m);
+  await says(ALL_ROWS);
   child.kill("SIGINT");
   const { code, stdout, stderr } = await ended;
   expect(tableOf(stdout).map(({ status }) => status)).toEqual([
@@ -129,8 +159,39 @@ test("where the port is in use it takes another and says so; Ctrl-C ends it with
   expect(code).toBe(0);
 });
 
-test("what anyone publishes as demo.note is shown, without what could move the cursor", async () => {
+test(
+  "where there is no Chromium, or it does not start, it says so in a line and runs without a page",
+  { timeout: 60_000 },
+  async () => {
+    const folder = mkdtempSync(join(tmpdir(), "live-table-"));
+    onTestFinished(() => rmSync(folder, { recursive: true }));
+    writeFileSync(join(folder, "chromium"), "#!/bin/sh\nexit 3\n");
+    chmodSync(join(folder, "chromium"), 0o755);
+    const broken = { PATH: `${folder}${delimiter}${process.env["PATH"]}` };
+    for (const [env, said] of [
+      [{ LIVE_TABLE_PROVOKE: "without chromium" }, /^the page is left out, .+: sudo apt-get install \S+ chromium$/m],
+      [broken, /^page did not start \(exit code 1: .+\); it is left out$/m],
+    ] as const) {
+      const { code, stdout } = await start(["--seconds", "0.5", "--port", "0"], env).ended;
+      expect(stdout).toMatch(said);
+      expect(tableOf(stdout).map(({ route }) => route)).toEqual([...routes, CONTROL, AWAITED]);
+      expect(stdout).toContain("nothing was lost:");
+      expect(code).toBe(0);
+    }
+  },
+);
+
+test("a browser ends with the example, however that ends", { timeout: 60_000 }, async () => {
   const { child, ended, says } = start(["--port", "0"]);
+  const [, pid] = await says(/the page is there, in a browser that is pid (\d+)/);
+  expect(isOver(Number(pid))).toBe(false);
+  child.kill("SIGKILL");
+  await ended;
+  await until(() => isOver(Number(pid)));
+});
+
+test("what anyone publishes as demo.note is shown, without what could move the cursor", async () => {
+  const { child, ended, says } = start(["--no-page", "--port", "0"]);
   const [, port] = await says(/hub on http:\/\/localhost:(\d+)/);
   const eventTarget = createHubEventTarget(`ws://localhost:${port}`);
   onTestFinished(() => eventTarget.close());
@@ -143,7 +204,7 @@ test("what anyone publishes as demo.note is shown, without what could move the c
 describe("the exit code is 1, and the output says why,", () => {
   test("when a subscriber unsubscribes and subscribes again without waiting", async () => {
     const provoked = { LIVE_TABLE_PROVOKE: "resubscribe main process.sample:process" };
-    const { code, stdout } = await start(["--seconds", "2", "--port", "0"], provoked).ended;
+    const { code, stdout } = await start(["--no-page", "--seconds", "2", "--port", "0"], provoked).ended;
     const bad = tableOf(stdout).filter(({ status }) => status === "LOST");
     expect(bad.map(({ route }) => route)).toEqual(["process → main process.sample:process"]);
     const [{ published, delivered, lost } = { published: 0, delivered: 0, lost: "" }] = bad;
@@ -157,17 +218,24 @@ describe("the exit code is 1, and the output says why,", () => {
 
   test("when the last events of a route do not arrive", async () => {
     const provoked = { LIVE_TABLE_PROVOKE: "stop process process.sample:main" };
-    const { code, stdout } = await start(["--seconds", "2", "--port", "0"], provoked).ended;
+    const { code, stdout } = await start(["--no-page", "--seconds", "2", "--port", "0"], provoked).ended;
     const bad = tableOf(stdout).filter(({ status }) => status === "LOST");
     expect(bad.map(({ route, delivered }) => ({ route, delivered }))).toEqual([
-      { route: "main → process process.sample:main", delivered: 500 },
+      { route: "main → process process.sample:main", delivered: 250 },
     ]);
     expect(code).toBe(1);
   });
 
   test("when the worker dies", async () => {
-    const provoked = { LIVE_TABLE_PROVOKE: "die worker" };
-    const { code, stdout } = await start(["--seconds", "3", "--port", "0"], provoked).ended;
+    const { child, ended, says } = start(["--no-page", "--port", "0"], { LIVE_TABLE_PROVOKE: "die worker" });
+    const [, port] = await says(/hub on http:\/\/localhost:(\d+)/);
+    await says(ALL_ROWS);
+    const eventTarget = createHubEventTarget(`ws://localhost:${port}`);
+    onTestFinished(() => eventTarget.close());
+    await createPubSub({ eventTarget }).publish("provoke.death", "worker", null);
+    await says(/worker died/);
+    child.kill("SIGINT");
+    const { code, stdout } = await ended;
     expect(stdout).toContain("worker died (exit code 1: provoked)");
     for (const { route, status } of tableOf(stdout)) {
       const expected = route === CONTROL ? "as expected" : route.includes("worker") ? "interrupted" : "complete";
@@ -176,19 +244,39 @@ describe("the exit code is 1, and the output says why,", () => {
     expect(code).toBe(1);
   });
 
-  test("when the process dies", async () => {
-    const { child, ended, says } = start(["--port", "0"]);
-    const [, pid] = await says(/is pid (\d+)/);
-    await says(/^\d+ s: ([3-9]\d|\d{3,}),\d{3} to deliver/m);
+  test.each([
+    ["process", /own is pid (\d+)/, 16],
+    ["child", /child process (\d+)/, 14],
+  ])("when the %s dies", async (place, pattern, interrupted) => {
+    const { child, ended, says } = start(["--no-page", "--port", "0"]);
+    const [, pid] = await says(pattern);
+    await says(ALL_ROWS);
     process.kill(Number(pid), "SIGKILL");
-    await says(/process died \(SIGKILL\)/);
+    await says(new RegExp(`${place} died \\(SIGKILL\\); its routes are interrupted`));
     child.kill("SIGINT");
     const { code, stdout } = await ended;
     for (const { route, status } of tableOf(stdout)) {
-      const gone = / → process|^process →/.test(route) || route === CONTROL || route === AWAITED;
-      expect({ route, status }).toEqual({ route, status: gone ? "interrupted" : "complete" });
+      const fine = route === CONTROL ? "as expected" : "complete";
+      const gone = new RegExp(` → ${place}|^${place} →`).test(route) || (place === "process" && !route.includes("→"));
+      expect({ route, status }).toEqual({ route, status: gone ? "interrupted" : fine });
     }
-    expect(stdout).toContain("process died (SIGKILL): 12 routes were interrupted");
+    expect(stdout).toContain(`${place} died (SIGKILL): ${interrupted} routes were interrupted`);
+    expect(code).toBe(1);
+  });
+
+  test("when the page's browser dies", { timeout: 60_000 }, async () => {
+    const { child, ended, says } = start(["--port", "0"]);
+    const [, pid] = await says(/the page is there, in a browser that is pid (\d+)/);
+    await says(ALL_ROWS);
+    process.kill(Number(pid), "SIGKILL");
+    await says(/page died \(exit code 1: Chromium ended\)/);
+    child.kill("SIGINT");
+    const { code, stdout } = await ended;
+    for (const { route, status } of tableOf(stdout)) {
+      const expected = route === CONTROL ? "as expected" : route.includes("page") ? "interrupted" : "complete";
+      expect({ route, status }).toEqual({ route, status: expected });
+    }
+    expect(stdout).toContain("page died (exit code 1: Chromium ended): 18 routes were interrupted");
     expect(code).toBe(1);
   });
 });
@@ -200,6 +288,7 @@ describe("options", () => {
     [["--seconds", "0"], /--seconds takes a number/],
     [["--seconds", "soon"], /--seconds takes a number/],
     [["--seconds"], /--seconds/],
+    [["--page"], /'--page'/],
     [["--second", "5"], /'--second'/],
     [["5"], /'5'/],
   ])("%j is refused in one line", async (args, message) => {
@@ -219,7 +308,7 @@ describe("options", () => {
 
   test("--help names them all", async () => {
     const { code, stdout } = await start(["--help"]).ended;
-    for (const option of ["--seconds", "--port", "--help"]) expect(stdout).toContain(option);
+    for (const option of ["--seconds", "--port", "--no-page", "--help"]) expect(stdout).toContain(option);
     expect(code).toBe(0);
   });
 });
@@ -265,37 +354,147 @@ describe("the account", () => {
 });
 
 describe("the picture", () => {
-  /** The picture with every row in one state, for a terminal of that size. */
-  async function picture(size: { readonly rows: number; readonly columns: number }, lost = 0): Promise<string[]> {
+  const all = [...places, "page"];
+  const figures = { published: 123_456, delivered: 123_456, lost: 0, inGaps: 0, inFlight: 0, latency: [200, 5] };
+
+  interface Part {
+    readonly from?: string;
+    readonly to?: string;
+    readonly figures?: object;
+    readonly state?: string;
+    readonly status?: string;
+  }
+
+  /** The picture for a terminal of that size, with what `change` gives for some of its 50 routes. */
+  async function picture(
+    size: { readonly rows: number; readonly columns: number },
+    change: (route: { readonly from: string; readonly to: string; readonly exact: boolean }) => Part = () => ({}),
+  ): Promise<string[]> {
     const view = (await import(new URL("view.mjs", folder).href)) as { picture: (...args: unknown[]) => string[] };
     const table = (await import(new URL("table.mjs", folder).href)) as { palette: (coloured: boolean) => unknown };
-    const figures = { published: 1_234_567, delivered: 1_234_567, lost, inGaps: 0, inFlight: 0, p50: 0.5, p99: 123 };
-    const rows = Array.from({ length: 20 }, (_, i) => ({
-      label: "process → process",
-      topic: "process.sample:process",
-      figures: { ...figures, began: true },
-      state: i === 3 && lost > 0 ? "bad" : "ok",
-      status: i === 3 && lost > 0 ? "LOST" : i === 18 ? "as expected" : "complete",
-    }));
+    const row = (label: string, topic: string, part: Part): object => {
+      return {
+        label,
+        topic,
+        state: "ok",
+        status: "live",
+        ...part,
+        figures: { ...figures, began: true, ...part.figures },
+      };
+    };
+    const rows = all.flatMap((from) =>
+      all.flatMap((to) =>
+        [true, false].map((exact) =>
+          row(`${from} → ${to}`, exact ? `process.sample:${from}` : (patterns[to] ?? ""), {
+            from,
+            to,
+            ...change({ from, to, exact }),
+          }),
+        ),
+      ),
+    );
+    rows.push(row(CONTROL, "", { state: "control", status: "as expected" }), row(AWAITED, "", {}));
     const state = { where: "hub on http://localhost:8080", hints: ["one", "two"], phase: "live", seconds: 3 };
-    return view.picture({ ...state, readings: new Map(), rows, notes: [], fromUsers: [] }, size, table.palette(false));
+    const rest = { readings: new Map(), pids: [], notes: [], said: [] };
+    return view.picture({ ...state, ...rest, rows }, size, table.palette(false));
   }
 
   test.each([
-    { columns: 100, rows: 40 },
-    { columns: 80, rows: 24 },
-  ])("fits a terminal of $columns by $rows with all its rows", async (size) => {
+    { columns: 100, rows: 70, show: 52, as: "every route" },
+    { columns: 100, rows: 40, show: 27, as: "every two places" },
+    { columns: 80, rows: 24, show: 7, as: "every publisher" },
+  ])("fits a terminal of $columns by $rows with a row for $as", async ({ show, ...size }) => {
     const lines = await picture(size);
     expect(lines.length).toBeLessThanOrEqual(size.rows);
-    expect(lines.filter((line) => line.includes("complete"))).toHaveLength(19);
+    expect(lines.filter((line) => line.includes("123,456") || line.includes("routes"))).toHaveLength(show);
     for (const line of lines) expect(line.length, line).toBeLessThanOrEqual(size.columns);
   });
 
+  test("has the sums of the routes that share a row, and the latencies of all their events", async () => {
+    const lines = await picture({ columns: 100, rows: 40 }, ({ from, to, exact }) =>
+      from === "worker" && to === "page"
+        ? {
+            status: `${exact ? 3 : 1_000} in flight`,
+            figures: {
+              published: 1_500,
+              delivered: 500,
+              inFlight: exact ? 3 : 1_000,
+              latency: exact ? [142, 98] : [331, 2],
+            },
+          }
+        : {},
+    );
+    expect(lines.find((line) => line.startsWith("worker → page"))?.split(/ {2,}/)).toEqual([
+      "worker → page",
+      "2 routes",
+      "3,000",
+      "1,000",
+      "0",
+      "1.00",
+      // The slowest two of a hundred were of the other route.
+      "10071",
+      "1,003 in flight",
+    ]);
+  });
+
+  test("gives what was lost rows of its own, however small the terminal", async () => {
+    const lossy = { state: "bad", status: "LOST", figures: { lost: 7 } };
+    const change = ({ from, exact }: { from: string; exact: boolean }): Part => (from === "main" && exact ? lossy : {});
+    for (const rows of [24, 40]) {
+      const lines = await picture({ columns: 100, rows }, change);
+      expect(lines.filter((line) => line.includes("LOST")).map((line) => line.split(/ {2,}/).slice(0, 2))).toEqual(
+        all.map((to) => [`main → ${to}`, "process.sample:main"].map((text) => text)),
+      );
+    }
+  });
+
+  test("tells routes that are interrupted from those that are not", async () => {
+    const lines = await picture({ columns: 100, rows: 24 }, ({ from, to }) =>
+      from === "page" || to === "page" ? { state: "broken", status: "interrupted" } : {},
+    );
+    expect(lines.filter((line) => line.includes("routes")).map((line) => line.split(/ {2,}/))).toEqual([
+      ...places.flatMap((from) => [
+        [`${from} → …`, "8 routes", ...Array(2).fill("987,648"), "0", "16.9", "16.9", "live"],
+        [`${from} → …`, "2 routes", ...Array(2).fill("246,912"), "–", "16.9", "16.9", "interrupted"],
+      ]),
+      ["page → …", "10 routes", ...Array(2).fill("1,234,560"), "–", "16.9", "16.9", "interrupted"],
+    ]);
+  });
+
   test("keeps the rows in trouble, and the control, where the terminal is too small for all", async () => {
-    const lines = await picture({ columns: 100, rows: 10 }, 7);
+    const lines = await picture({ columns: 100, rows: 10 }, ({ from, to, exact }) =>
+      from === "child" && to === "child" && exact ? { state: "bad", status: "LOST", figures: { lost: 7 } } : {},
+    );
     expect(lines).toHaveLength(10);
     expect(lines.filter((line) => line.includes("LOST"))).toHaveLength(1);
     expect(lines.filter((line) => line.includes("as expected"))).toHaveLength(1);
-    expect(lines.at(-1)).toBe("… and 15 more: make the window taller");
+    expect(lines.at(-1)).toBe("… and 3 more: make the window taller");
+  });
+});
+
+describe("the clock of a page", () => {
+  interface Look {
+    readonly before: number;
+    readonly theirs: number;
+    readonly after: number;
+  }
+
+  test.each([
+    ["right for all that is known", [{ before: 0, theirs: 4, after: 10 }], 0],
+    ["ahead beyond doubt", [{ before: 0, theirs: 12, after: 10 }], 2],
+    ["behind beyond doubt", [{ before: 5, theirs: 2, after: 10 }], -3],
+    [
+      "what the best look at it says",
+      [
+        { before: 0, theirs: 12, after: 100 },
+        { before: 200, theirs: 211, after: 202 },
+      ],
+      9,
+    ],
+  ])("is %s", async (_, looks, ahead) => {
+    const { surelyAhead } = (await import(new URL("clock.mjs", folder).href)) as {
+      surelyAhead: (looks: readonly Look[]) => number;
+    };
+    expect(surelyAhead(looks)).toBe(ahead);
   });
 });
