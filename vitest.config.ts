@@ -4,7 +4,7 @@ import { defineConfig } from "vitest/config";
 
 /** Each package's sub-paths, as the sources they are built from: `@alkdev/pubsub/transport` → `…/src/transport.ts`. */
 function sources(): { find: RegExp; replacement: string }[] {
-  return ["pubsub", "hub", "operations"].flatMap((name) => {
+  return ["pubsub", "hub", "operations", "kadi"].flatMap((name) => {
     const folder = new URL(`./packages/${name}/`, import.meta.url);
     const manifest = JSON.parse(readFileSync(new URL("package.json", folder), "utf8")) as {
       exports: Record<string, { default?: string }>;

@@ -1,8 +1,6 @@
 import { createServer } from "node:http";
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { isIPv6 } from "node:net";
 import type { AddressInfo } from "node:net";
-import type { Duplex } from "node:stream";
 import { PubSubError } from "@alkdev/pubsub";
 import { webSocketChannel } from "@alkdev/pubsub/event-target-websocket";
 import { WebSocketServer } from "ws";
@@ -10,6 +8,7 @@ import { EventRoute } from "./event-route.ts";
 import type { EventRouteOptions } from "./event-route.ts";
 import { createHub, frameLimit, linkHub, safely } from "./hub.ts";
 import type { Hub, HubLink, HubOptions } from "./hub-api.ts";
+import { addressOf, answer, Gate, listen, refuse } from "./listener.ts";
 
 /** Options of `createHubServer`; those of the hub apply where no `hub` is given. */
 export interface HubServerOptions extends HubOptions {
@@ -56,8 +55,7 @@ export async function createHubServer(options: HubServerOptions = {}): Promise<H
   const { host = "127.0.0.1", port = 8080, allowedHosts = [], limits } = options;
   const hub = options.hub ?? createHub(options);
   const onError = safely(options.onError);
-  const names = ["localhost", "127.0.0.1", "[::1]", host, ...allowedHosts];
-  const allowed = new Set(names.map((name) => (isIPv6(name) ? nameOf(`http://[${name}]`) : name.toLowerCase())));
+  const gate = new Gate("hub", host, allowedHosts);
   const events = routeOf(hub, options);
   const frame = frameLimit(hub) ?? limits?.frame ?? 1024 * 1024;
   const sockets = new WebSocketServer({
@@ -70,8 +68,8 @@ export async function createHubServer(options: HubServerOptions = {}): Promise<H
   const links = new Set<HubLink>();
   const server = createServer((request, response) => respond(request, response));
   server.on("upgrade", (request, socket, head) => {
-    const refusal = foreign(request, allowed);
-    if (refusal !== undefined) return refuse(socket, 403, refusal);
+    const refusal = gate.refusal(request);
+    if (refusal !== undefined) return refuse(socket, 403, "Forbidden", refusal);
     sockets.handleUpgrade(request, socket, head, (webSocket) => {
       // A frame over the hard limit or broken framing is an error of the socket, which then closes: one link's end.
       webSocket.on("error", (error) => onError(error, undefined));
@@ -86,7 +84,7 @@ export async function createHubServer(options: HubServerOptions = {}): Promise<H
   });
 
   function respond(request: IncomingMessage, response: ServerResponse): void {
-    const refusal = foreign(request, allowed);
+    const refusal = gate.refusal(request);
     if (refusal !== undefined) return answer(response, 403, { error: refusal });
     const path = request.url?.split("?", 1)[0];
     if (path === "/status")
@@ -94,7 +92,7 @@ export async function createHubServer(options: HubServerOptions = {}): Promise<H
     if (path === "/")
       return answer(response, 200, {
         hub: "@alkdev/hub",
-        webSocket: address(),
+        webSocket: url,
         status: "/status",
         ...(events && { events: events.path }),
       });
@@ -117,19 +115,8 @@ export async function createHubServer(options: HubServerOptions = {}): Promise<H
     }
   }
 
-  function address(): string {
-    const { port: actual } = server.address() as AddressInfo;
-    return `ws://${host.includes(":") ? `[${host}]` : host}:${actual}`;
-  }
-
-  await new Promise<void>((resolve, reject) => {
-    server.once("error", reject);
-    server.listen(port, host, () => {
-      server.off("error", reject);
-      resolve();
-    });
-  });
-  const url = address();
+  await listen(server, port, host);
+  const url = addressOf(server, host);
   let closing: Promise<void> | undefined;
   const close = (): Promise<void> =>
     (closing ??= (async () => {
@@ -148,38 +135,4 @@ function routeOf(hub: Hub, { events = false, onError }: HubServerOptions): Event
   if (events === false) return undefined;
   const report = onError && { onError: (error: unknown) => onError(error, undefined) };
   return new EventRoute(linkHub(hub), { ...report, ...(events === true ? {} : events) });
-}
-
-/** Why a request is refused: its Host or Origin is none of ours. Clients that are no browsers send no Origin. */
-function foreign(request: IncomingMessage, allowed: ReadonlySet<string>): string | undefined {
-  const { host = "", origin } = request.headers;
-  if (!allowed.has(nameOf(`http://${host}`)))
-    return `The host ${JSON.stringify(host)} is not one of this hub's. Start it with --allow-host to add it.`;
-  if (origin !== undefined && !allowed.has(nameOf(origin)))
-    return `Pages from ${JSON.stringify(origin)} may not use this hub. Start it with --allow-host to add their host.`;
-  return undefined;
-}
-
-function nameOf(url: string): string {
-  try {
-    return new URL(url).hostname.toLowerCase();
-  } catch {
-    return "";
-  }
-}
-
-function answer(response: ServerResponse, status: number, body: unknown): void {
-  response.writeHead(status, { "content-type": "application/json; charset=utf-8", "cache-control": "no-store" });
-  response.end(`${JSON.stringify(body, undefined, 2)}\n`);
-}
-
-function refuse(socket: Duplex, status: number, message: string): void {
-  // An upgraded socket has no other listener, and a peer that resets it would end the process; one that does not hang up
-  // would hold it for ever.
-  socket.on("error", () => socket.destroy());
-  socket.once("finish", () => socket.destroy());
-  const body = `${JSON.stringify({ error: message })}\n`;
-  socket.end(
-    `HTTP/1.1 ${status} Forbidden\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
-  );
 }

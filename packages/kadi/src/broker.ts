@@ -1,0 +1,172 @@
+/**
+ * @module The broker alone, without the rest of the package.
+ */
+import { createServer } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import type { Duplex } from "node:stream";
+import { addressOf, answer, Gate, listen, refuse } from "@alkdev/hub/parts";
+import { PubSubError } from "@alkdev/pubsub";
+import { WebSocketServer } from "ws";
+import { DEFAULT_LIMITS } from "./broker-api.ts";
+import type { KadiBroker, KadiBrokerOptions, KadiBrokerStatus, Limits } from "./broker-api.ts";
+import { Bus } from "./bus.ts";
+import { Calls } from "./calls.ts";
+import { Directory } from "./directory.ts";
+import { GLOBAL } from "./participant.ts";
+import type { Common, Participant } from "./participant.ts";
+import { Peers } from "./peers.ts";
+import { Session } from "./session.ts";
+
+export type { Applicant, KadiBroker, KadiBrokerLimits, KadiBrokerOptions, KadiBrokerStatus } from "./broker-api.ts";
+
+/** Where clients may connect. */
+const PATHS: readonly string[] = ["/", "/kadi"];
+
+/**
+ * Runs a broker: agents connect over WebSockets, at `/` and `/kadi`, offer tools and call those of others, and exchange
+ * events. Resolves once it listens and, with a backplane, once the other brokers can reach it.
+ *
+ * @throws the error of `listen` (`EADDRINUSE`, `EACCES`), PubSubError `INVALID_OPTION`, or what the backplane refuses; all as
+ * rejections
+ * @example
+ * await using broker = await createKadiBroker({ port: 8080 });
+ * console.log(`agents connect to ${broker.url}`);
+ */
+export async function createKadiBroker(options: KadiBrokerOptions = {}): Promise<KadiBroker> {
+  const broker = new Broker(options);
+  try {
+    await broker.open();
+  } catch (error) {
+    await broker.close();
+    throw error;
+  }
+  return broker;
+}
+
+class Broker implements KadiBroker {
+  readonly #options: KadiBrokerOptions;
+  readonly #host: string;
+  readonly #limits: Limits;
+  readonly #common: Common;
+  readonly #gate: Gate;
+  readonly #sockets: WebSocketServer;
+  readonly #server = createServer((request, response) => this.#respond(request, response));
+  readonly #sessions = new Set<Session>();
+  /** Those that have not authenticated, oldest first. */
+  readonly #strangers = new Set<Session>();
+  #closing: Promise<void> | undefined;
+
+  constructor(options: KadiBrokerOptions) {
+    this.#options = options;
+    this.#host = options.host ?? "127.0.0.1";
+    this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
+    const { lease = 15_000, authorize = ({ networks }) => networks.filter((each) => each === GLOBAL) } = options;
+    if (!(lease > 0)) throw new PubSubError("INVALID_OPTION", `lease must be a number of milliseconds, not ${lease}.`);
+    const bus = new Bus(options.backplane);
+    const directory = new Directory();
+    const participants = new Map<string, Participant>();
+    const calls = new Calls(bus, (session) => participants.get(session), this.#report);
+    const peers = new Peers(bus, directory, calls, lease, this.#report);
+    this.#common = { bus, directory, peers, calls, limits: this.#limits, authorize, participants };
+    this.#gate = new Gate("broker", this.#host, options.allowedHosts ?? []);
+    this.#sockets = new WebSocketServer({
+      noServer: true,
+      clientTracking: false,
+      perMessageDeflate: false,
+      maxPayload: this.#limits.frame,
+    });
+    this.#server.on("upgrade", (request, socket, head) => this.#upgrade(request, socket, head));
+  }
+
+  async open(): Promise<void> {
+    await this.#common.peers.open();
+    await listen(this.#server, this.#options.port ?? 8080, this.#host);
+  }
+
+  get url(): string {
+    return addressOf(this.#server, this.#host);
+  }
+
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  status(): KadiBrokerStatus {
+    const { directory, calls, peers, bus } = this.#common;
+    return {
+      sessions: this.#sessions.size,
+      strangers: this.#strangers.size,
+      agents: directory.size,
+      calls: calls.size,
+      brokers: peers.size,
+      backplane: bus.shared ? bus.status : undefined,
+    };
+  }
+
+  #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    const refusal = this.#gate.refusal(request);
+    if (refusal !== undefined) return refuse(socket, 403, "Forbidden", refusal);
+    if (!PATHS.includes(pathOf(request)))
+      return refuse(socket, 404, "Not Found", `Connect to ${PATHS.join(" or ")} of this broker.`);
+    if (this.#closing !== undefined || this.#sessions.size >= this.#limits.sessions)
+      return refuse(socket, 503, "Service Unavailable", "This broker has no room for more sessions (limits.sessions).");
+    this.#sockets.handleUpgrade(request, socket, head, (webSocket) => {
+      const session = new Session(webSocket, {
+        common: this.#common,
+        onError: this.#report,
+        known: (session) => this.#strangers.delete(session),
+        over: (session) => {
+          this.#sessions.delete(session);
+          this.#strangers.delete(session);
+        },
+      });
+      this.#sessions.add(session);
+      this.#strangers.add(session);
+      for (const oldest of this.#strangers) {
+        if (this.#strangers.size <= this.#limits.strangers) break;
+        oldest.close(1013, "Too many sessions that have not authenticated (limits.strangers).");
+      }
+    });
+  }
+
+  #respond(request: IncomingMessage, response: ServerResponse): void {
+    const refusal = this.#gate.refusal(request);
+    if (refusal !== undefined) return answer(response, 403, { error: refusal });
+    const path = pathOf(request);
+    if (path === "/status") return answer(response, 200, this.status());
+    if (path === "/") return answer(response, 200, { broker: "@alkdev/kadi", webSocket: this.url, status: "/status" });
+    answer(response, 404, { error: "Not found. Connect a WebSocket to / or /kadi, or GET /status." });
+  }
+
+  /** An `onError` that throws ends nothing. */
+  readonly #report = (error: unknown): void => {
+    try {
+      this.#options.onError?.(error);
+    } catch (thrown) {
+      process.emitWarning(`onError of the broker threw: ${String(thrown)}`);
+    }
+  };
+
+  close(): Promise<void> {
+    return (this.#closing ??= this.#close());
+  }
+
+  async #close(): Promise<void> {
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    for (const session of [...this.#sessions]) session.close(1001, "The broker was closed.");
+    this.#common.peers.close();
+    await this.#common.bus.close();
+    this.#sockets.close();
+    this.#server.closeAllConnections();
+    await closed;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+function pathOf(request: IncomingMessage): string {
+  return request.url?.split("?", 1)[0] ?? "";
+}

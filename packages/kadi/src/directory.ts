@@ -1,0 +1,127 @@
+import { CODES, RpcError } from "./json-rpc.ts";
+
+/** A tool as its provider registered it. */
+export interface Tool {
+  readonly name: string;
+  readonly description?: string;
+  /** JSON Schema. */
+  readonly inputSchema?: unknown;
+  readonly outputSchema?: unknown;
+}
+
+/** An agent that has registered, at whichever broker. */
+export interface Agent {
+  /** Names the session, among all brokers. */
+  readonly session: string;
+  /** The broker that it is connected to. */
+  readonly broker: string;
+  readonly agentId: string;
+  readonly keyId: string;
+  readonly name?: string | undefined;
+  readonly displayName?: string | undefined;
+  readonly role: string;
+  /** When it registered first, in milliseconds since 1970. */
+  readonly since: number;
+  /** Where its tools can be seen. */
+  readonly networks: readonly string[];
+  readonly tools: readonly Tool[];
+}
+
+/** A tool as a caller sees it. */
+export interface VisibleTool extends Tool {
+  readonly agentId: string;
+  readonly agentName?: string | undefined;
+  /** Those of its networks that the caller has joined. */
+  readonly networks: readonly string[];
+}
+
+/** Every agent that is registered here and at the brokers that this one is joined with. */
+export class Directory {
+  readonly #agents = new Map<string, Agent>();
+  /** Who has a tool of that name. */
+  readonly #holders = new Map<string, Set<Agent>>();
+
+  get size(): number {
+    return this.#agents.size;
+  }
+
+  of(session: string): Agent | undefined {
+    return this.#agents.get(session);
+  }
+
+  /** Adds an agent, or replaces what its session registered before. */
+  put(agent: Agent): void {
+    this.remove(agent.session);
+    this.#agents.set(agent.session, agent);
+    for (const { name } of agent.tools) {
+      const holders = this.#holders.get(name);
+      if (holders === undefined) this.#holders.set(name, new Set([agent]));
+      else holders.add(agent);
+    }
+  }
+
+  remove(session: string): void {
+    const agent = this.#agents.get(session);
+    if (agent === undefined) return;
+    this.#agents.delete(session);
+    for (const { name } of agent.tools) {
+      const holders = this.#holders.get(name);
+      if (holders?.delete(agent) === true && holders.size === 0) this.#holders.delete(name);
+    }
+  }
+
+  /**
+   * Refuses tools that another key's live agent holds, in a network that both would be seen in. What brokers learn of one
+   * another at the same time can still meet; a call then goes to the newest, or to the agent that it names.
+   *
+   * @throws RpcError `TAKEN`
+   */
+  checkFree(keyId: string, tools: readonly Tool[], networks: readonly string[]): void {
+    for (const { name } of tools)
+      for (const holder of this.#holders.get(name) ?? [])
+        if (holder.keyId !== keyId && share(holder.networks, networks))
+          throw new RpcError(
+            CODES.TAKEN,
+            `The tool ${JSON.stringify(name)} is held by another agent of this network; choose another name.`,
+          );
+  }
+
+  /**
+   * Who is to run a tool: the newest that holds it, of those that the caller can see.
+   *
+   * @param target an agent's id, name or display name; any agent, where it is undefined
+   */
+  find(tool: string, networks: readonly string[], target: string | undefined): Agent | undefined {
+    let found: Agent | undefined;
+    for (const agent of this.#holders.get(tool) ?? [])
+      if (share(agent.networks, networks) && (target === undefined || answersTo(agent, target)))
+        if (found === undefined || agent.since >= found.since) found = agent;
+    return found;
+  }
+
+  visible(networks: readonly string[]): VisibleTool[] {
+    const tools = new Map<string, VisibleTool>();
+    const agents = [...this.#agents.values()].sort((a, b) => a.since - b.since);
+    for (const { tools: held, agentId, name, displayName, networks: theirs } of agents) {
+      const common = theirs.filter((network) => networks.includes(network));
+      if (common.length === 0) continue;
+      // An agent that is connected twice, or not known to have gone yet, is shown once: as it is newest.
+      for (const tool of held)
+        tools.set(JSON.stringify([agentId, tool.name]), {
+          ...tool,
+          agentId,
+          agentName: name ?? displayName,
+          networks: common,
+        });
+    }
+    return [...tools.values()];
+  }
+}
+
+function answersTo(agent: Agent, target: string): boolean {
+  return agent.agentId === target || agent.name === target || agent.displayName === target;
+}
+
+function share(some: readonly string[], others: readonly string[]): boolean {
+  return some.some((network) => others.includes(network));
+}

@@ -1,0 +1,5 @@
+/**
+ * @module A KADI broker.
+ */
+export { createKadiBroker } from "./broker.ts";
+export type { Applicant, KadiBroker, KadiBrokerLimits, KadiBrokerOptions, KadiBrokerStatus } from "./broker-api.ts";

@@ -1,0 +1,351 @@
+import type { EventEnvelope, Gap } from "@alkdev/pubsub";
+import { PubSubError } from "@alkdev/pubsub";
+import { randomId } from "@alkdev/pubsub/transport";
+import type { Applicant, Limits } from "./broker-api.ts";
+import type { Bus, Listening } from "./bus.ts";
+import type { Calls, CallRequest, PendingCall, Provider } from "./calls.ts";
+import { channelOfType, typeOfChannel, typeOfPattern } from "./channels.ts";
+import type { Directory, Tool, VisibleTool } from "./directory.ts";
+import type { Identity } from "./identity.ts";
+import { CODES, RpcError } from "./json-rpc.ts";
+import type { Outcome } from "./json-rpc.ts";
+import type { Peers } from "./peers.ts";
+
+/** The network of those that name none. */
+export const GLOBAL = "global";
+
+/** An event on its way to whoever subscribed. */
+export interface Delivery {
+  readonly channel: string;
+  readonly data: unknown;
+  readonly networkId: string;
+  /** Who published it, as the broker knows them. */
+  readonly agentId: string;
+}
+
+/** What a participant is told. Whatever wire it speaks, its session implements these; none may throw. */
+export interface ParticipantSide {
+  delivered(event: Delivery): void;
+  /** Events of this network may be missing here. */
+  gap(gap: Gap & { readonly networkId: string }): void;
+  /** It is to run a tool, and to answer with `Participant.answer`. */
+  requested(request: CallRequest): void;
+  /** It need not answer any more. */
+  cancelled(call: string): void;
+  /** The broker can no longer do what it has promised. */
+  failed(error: unknown): void;
+}
+
+/** What a broker gives its participants. */
+export interface Common {
+  readonly bus: Bus;
+  readonly directory: Directory;
+  readonly peers: Peers;
+  readonly calls: Calls;
+  readonly limits: Limits;
+  readonly authorize: (applicant: Applicant) => readonly string[] | Promise<readonly string[]>;
+  /** Those of this broker, by session. */
+  readonly participants: Map<string, Participant>;
+}
+
+/** Who somebody is, beside the key. */
+export interface Introduction {
+  readonly name?: string | undefined;
+  readonly role: string;
+}
+
+/** An event on the bus. */
+interface BusEvent {
+  readonly event: string;
+  readonly agentId: string;
+  readonly data: unknown;
+}
+
+/**
+ * Somebody who is let in: what they may see and do, and nothing of how they say it. A session of KADI's wire has one; any
+ * other wire gets at the broker the same way.
+ */
+export class Participant implements Provider {
+  readonly session: string = randomId();
+  readonly identity: Identity;
+  readonly #introduction: Introduction;
+  readonly #common: Common;
+  readonly #side: ParticipantSide;
+  readonly #once: (envelope: EventEnvelope, name: string) => boolean;
+  /** In the order of joining. */
+  #networks: string[] = [];
+  readonly #subscriptions = new Map<string, Listening>();
+  readonly #publishing = new Set<Promise<void>>();
+  readonly #made = new Map<string, PendingCall>();
+  readonly #serving = new Set<string>();
+  #isOver = false;
+
+  private constructor(common: Common, identity: Identity, introduction: Introduction, side: ParticipantSide) {
+    this.#common = common;
+    this.identity = identity;
+    this.#introduction = introduction;
+    this.#side = side;
+    this.#once = common.bus.once();
+  }
+
+  /** @throws RpcError `UNAUTHORISED`, `LIMIT`; as a rejection */
+  static async join(
+    common: Common,
+    identity: Identity,
+    introduction: Introduction,
+    networks: readonly string[],
+    side: ParticipantSide,
+  ): Promise<Participant> {
+    const participant = new Participant(common, identity, introduction, side);
+    await participant.#join(networks);
+    common.participants.set(participant.session, participant);
+    return participant;
+  }
+
+  get networks(): readonly string[] {
+    return this.#networks;
+  }
+
+  async #join(networks: readonly string[]): Promise<void> {
+    const more = [...new Set(networks)].filter((network) => !this.#networks.includes(network));
+    if (more.length === 0) return;
+    const { limits, authorize } = this.#common;
+    const check = (): void => {
+      if (this.#networks.length + more.length > limits.networks)
+        throw new RpcError(CODES.LIMIT, `A session may join ${limits.networks} networks (limits.networks).`);
+    };
+    check();
+    let granted: readonly string[] = [];
+    let cause: unknown;
+    try {
+      granted = await authorize({ agentId: this.identity.agentId, networks: more });
+    } catch (error) {
+      cause = error;
+    }
+    const refused = more.filter((network) => !granted.includes(network));
+    if (refused.length > 0)
+      throw Object.assign(new RpcError(CODES.UNAUTHORISED, `This key may not join ${list(refused)}.`), { cause });
+    // Others may have been joined meanwhile.
+    check();
+    for (const network of more) if (!this.#networks.includes(network)) this.#networks.push(network);
+  }
+
+  // -------------------------------------------------------------------------------------------------------------- tools
+
+  /**
+   * Offers tools, in place of those that it offered before. Resolves once the brokers that this one is joined with were told.
+   *
+   * @throws RpcError `TAKEN`, `UNAUTHORISED`, `LIMIT`, `UNAVAILABLE`; as a rejection
+   */
+  async register(tools: readonly Tool[], networks: readonly string[], displayName: string | undefined): Promise<void> {
+    const { limits, directory, peers, bus } = this.#common;
+    if (tools.length > limits.tools)
+      throw new RpcError(CODES.LIMIT, `A session may offer ${limits.tools} tools (limits.tools).`);
+    await this.#join(networks);
+    if (this.#isOver) throw new RpcError(CODES.CANCELLED, "The session is over.");
+    const { agentId, keyId } = this.identity;
+    directory.checkFree(keyId, tools, networks);
+    const before = directory.of(this.session);
+    const agent = {
+      ...this.#introduction,
+      session: this.session,
+      broker: bus.id,
+      agentId,
+      keyId,
+      displayName,
+      since: before?.since ?? Date.now(),
+      networks: [...new Set(networks)],
+      tools,
+    };
+    try {
+      await peers.put(agent);
+    } catch (error) {
+      // What the others do not know is not offered here either; what was offered before may be again.
+      if (directory.of(this.session) === agent) peers.remove(this.session);
+      throw unavailable("register", error);
+    }
+  }
+
+  /** The tools that it can see. */
+  tools(networks: readonly string[] = this.#networks): VisibleTool[] {
+    return this.#common.directory.visible(networks);
+  }
+
+  /**
+   * Calls a tool.
+   *
+   * @param target an agent's id or name; whoever has the tool, where it is undefined
+   * @throws RpcError `UNKNOWN_TOOL`, `LIMIT`; as a rejection
+   */
+  async call(tool: string, input: unknown, target?: string): Promise<PendingCall> {
+    const { directory, peers, calls, limits } = this.#common;
+    const find = (): ReturnType<Directory["find"]> => directory.find(tool, this.#networks, target);
+    let agent = find();
+    if (agent === undefined) {
+      // It may have registered at another broker a moment ago.
+      await peers.upToDate();
+      agent = find();
+    }
+    if (agent === undefined) {
+      const who = target === undefined ? "No agent" : `No agent ${JSON.stringify(target)} with the tool`;
+      throw new RpcError(
+        CODES.UNKNOWN_TOOL,
+        target === undefined
+          ? `${who} of your networks has the tool ${JSON.stringify(tool)}; kadi.ability.list shows those there are.`
+          : `${who} ${JSON.stringify(tool)} is in your networks; kadi.ability.list shows those there are.`,
+      );
+    }
+    if (this.#isOver) throw new RpcError(CODES.CANCELLED, "The session is over.");
+    if (this.#made.size >= limits.calls)
+      throw new RpcError(CODES.LIMIT, `A session may have ${limits.calls} calls without an answer (limits.calls).`);
+    const call = calls.call(agent, tool, input, { agentId: this.identity.agentId, name: this.#introduction.name });
+    this.#made.set(call.name, call);
+    const done = (): void => void this.#made.delete(call.name);
+    call.outcome.then(done, done);
+    return call;
+  }
+
+  /** Its answer to a call; false where it serves none of that name. */
+  answer(call: string, outcome: Outcome): boolean {
+    return this.#serving.delete(call) && this.#common.calls.answer(call, this, outcome);
+  }
+
+  serve(request: CallRequest): void {
+    if (this.#serving.size >= this.#common.limits.calls)
+      throw new RpcError(CODES.LIMIT, "The provider serves as many calls as it may (limits.calls); try again later.");
+    this.#serving.add(request.call);
+    this.#side.requested(request);
+  }
+
+  cancelled(call: string): void {
+    if (this.#serving.delete(call)) this.#side.cancelled(call);
+  }
+
+  async published(): Promise<void> {
+    // What is published after the answer does not delay it.
+    if (this.#publishing.size > 0) await Promise.all([...this.#publishing]);
+  }
+
+  // ------------------------------------------------------------------------------------------------------------- events
+
+  /**
+   * Publishes to a network, by default the one that it joined first. Resolves once the event was accepted.
+   *
+   * @throws RpcError `INVALID_PARAMS`, `UNAUTHORISED`, `UNAVAILABLE`; as a rejection
+   */
+  async publish(channel: string, data: unknown, network: string = this.#networks[0] ?? GLOBAL): Promise<void> {
+    const type = typeOfChannel(channel);
+    this.#checkJoined(network);
+    const { bus } = this.#common;
+    const event: BusEvent = { event: bus.name(), agentId: this.identity.agentId, data };
+    const accepted = bus.publish(type, network, event);
+    const settled = accepted.then(ignore, ignore);
+    this.#publishing.add(settled);
+    void settled.then(() => this.#publishing.delete(settled));
+    try {
+      await accepted;
+    } catch (error) {
+      throw unavailable("publish", error);
+    }
+  }
+
+  /**
+   * Subscribes to channels and patterns of a network, by default of every network that it has joined. Resolves once all
+   * are live.
+   *
+   * @throws RpcError `INVALID_PARAMS`, `UNAUTHORISED`, `LIMIT`, `UNAVAILABLE`; as a rejection, and then none was subscribed
+   */
+  async subscribe(channels: readonly string[], network?: string): Promise<void> {
+    const wanted = this.#wanted(channels, network);
+    const { limits } = this.#common;
+    const added: string[] = [];
+    const live: (Promise<void> | undefined)[] = [];
+    try {
+      for (const [key, filter] of wanted) {
+        let listening = this.#subscriptions.get(key);
+        if (listening === undefined) {
+          if (this.#subscriptions.size >= limits.subscriptions)
+            throw new RpcError(
+              CODES.LIMIT,
+              `A session may have ${limits.subscriptions} subscriptions (limits.subscriptions).`,
+            );
+          listening = this.#listen(filter.type, filter.id);
+          this.#subscriptions.set(key, listening);
+          added.push(key);
+        }
+        live.push(listening.live);
+      }
+      await Promise.all(live);
+    } catch (error) {
+      for (const key of added) this.#stop(key);
+      throw error instanceof RpcError ? error : unavailable("subscribe", error);
+    }
+  }
+
+  unsubscribe(channels: readonly string[], network?: string): void {
+    for (const key of this.#wanted(channels, network).keys()) this.#stop(key);
+  }
+
+  #wanted(channels: readonly string[], network: string | undefined): Map<string, { type: string; id: string }> {
+    const networks = network === undefined ? this.#networks : [network];
+    for (const each of networks) this.#checkJoined(each);
+    const wanted = new Map<string, { type: string; id: string }>();
+    for (const channel of channels) {
+      const type = typeOfPattern(channel);
+      // No type has a colon.
+      for (const id of networks) wanted.set(`${type}:${id}`, { type, id });
+    }
+    return wanted;
+  }
+
+  #listen(type: string, networkId: string): Listening {
+    return this.#common.bus.listen(
+      { type, id: networkId },
+      {
+        deliver: (envelope) => {
+          const { event, agentId, data } = envelope.payload as BusEvent;
+          if (this.#once(envelope, event))
+            this.#side.delivered({ channel: channelOfType(envelope.type), data, networkId, agentId });
+        },
+        gap: (gap) => this.#side.gap({ ...gap, networkId }),
+        lost: (error) => this.#side.failed(error),
+      },
+    );
+  }
+
+  #stop(key: string): void {
+    this.#subscriptions.get(key)?.stop();
+    this.#subscriptions.delete(key);
+  }
+
+  #checkJoined(network: string): void {
+    if (!this.#networks.includes(network))
+      throw new RpcError(CODES.UNAUTHORISED, `This session has not joined ${list([network])}.`);
+  }
+
+  /** The end: its tools are withdrawn, and its calls, made and served, fail. Idempotent. */
+  leave(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    const { participants, peers, calls } = this.#common;
+    participants.delete(this.session);
+    for (const key of [...this.#subscriptions.keys()]) this.#stop(key);
+    peers.remove(this.session);
+    calls.leave(this);
+    this.#serving.clear();
+    for (const call of [...this.#made.values()]) call.cancel("The caller is gone.");
+  }
+}
+
+function list(networks: readonly string[]): string {
+  return `the network${networks.length > 1 ? "s" : ""} ${networks.map((network) => JSON.stringify(network)).join(", ")}`;
+}
+
+function unavailable(what: string, error: unknown): RpcError {
+  const message = error instanceof Error ? error.message : String(error);
+  if (error instanceof PubSubError && error.code === "PAYLOAD")
+    return new RpcError(CODES.LIMIT, `It cannot be carried between brokers: ${message}`);
+  return new RpcError(CODES.UNAVAILABLE, `Cannot ${what}, the backplane failed: ${message}`);
+}
+
+function ignore(): void {}

@@ -1,0 +1,236 @@
+import type { EventEnvelope } from "@alkdev/pubsub";
+import { quietDeadline } from "@alkdev/pubsub/transport";
+import type { Bus, Listening } from "./bus.ts";
+import { callMessage } from "./calls.ts";
+import type { Calls } from "./calls.ts";
+import { BROKERS } from "./channels.ts";
+import type { Agent, Directory } from "./directory.ts";
+
+/**
+ * What brokers say to all of them. A version counts the changes of a broker's agents, so that whoever missed one knows it
+ * at the next sign of life, and asks.
+ */
+type PeerMessage = { readonly broker: string } & (
+  /** Without a version it is only said again. */
+  | { readonly kind: "agent"; readonly version?: number; readonly agent: Agent }
+  | { readonly kind: "gone"; readonly version: number; readonly session: string }
+  /** These are all; each was said again just before. */
+  | { readonly kind: "agents"; readonly version: number; readonly sessions: readonly string[] }
+  | { readonly kind: "alive"; readonly version: number }
+  /** Somebody is new, or has missed something: whoever is named, or everybody, is to say again which agents it has. */
+  | { readonly kind: "ask"; readonly of?: string }
+  /** Requests may have been lost on their way to this broker; these were not. */
+  | { readonly kind: "missed"; readonly serving: readonly string[] }
+  /** Comes back to whoever said it, after all that was said before. */
+  | { readonly kind: "mark"; readonly mark: string }
+  | { readonly kind: "bye" }
+);
+
+interface Peer {
+  /** Of its agents, as far as they are known here; -1 while they are not. */
+  version: number;
+  readonly sessions: Set<string>;
+  heard: number;
+}
+
+/** Milliseconds that a mark is waited for. */
+const MARK = 2000;
+
+/** The brokers that share a backplane: who is there, and which agents they have. A broker without one is alone. */
+export class Peers {
+  readonly #bus: Bus;
+  readonly #directory: Directory;
+  readonly #calls: Calls;
+  readonly #lease: number;
+  readonly #onError: (error: unknown) => void;
+  readonly #peers = new Map<string, Peer>();
+  /** The agents of this broker, by session. */
+  readonly #own = new Map<string, Agent>();
+  readonly #marks = new Map<string, () => void>();
+  #version = 0;
+  #listening: Listening[] = [];
+  #timer: NodeJS.Timeout | undefined;
+  #ticked = 0;
+  #saying = false;
+  #closed = false;
+
+  constructor(bus: Bus, directory: Directory, calls: Calls, lease: number, onError: (error: unknown) => void) {
+    this.#bus = bus;
+    this.#directory = directory;
+    this.#calls = calls;
+    this.#lease = lease;
+    this.#onError = onError;
+  }
+
+  get size(): number {
+    return this.#peers.size;
+  }
+
+  /** Resolves once the broker can be reached by the others, and has asked them what they have. */
+  async open(): Promise<void> {
+    const listener = {
+      deliver: (envelope: EventEnvelope) => this.#received(envelope),
+      gap: () => this.#missed(),
+      lost: (error: unknown) => this.#onError(error),
+    };
+    this.#listening.push(this.#bus.listen({ type: BROKERS, id: this.#bus.id }, listener));
+    if (this.#bus.shared) this.#listening.push(this.#bus.listen({ type: BROKERS, id: "" }, listener));
+    await Promise.all(this.#listening.map(({ live }) => live));
+    if (!this.#bus.shared) return;
+    await this.#say({ kind: "ask" });
+    await this.#say({ kind: "agents", version: this.#version, sessions: [] });
+    this.#ticked = performance.now();
+    this.#timer = setInterval(() => this.#tick(), this.#lease / 3).unref();
+  }
+
+  /** An agent of this broker registered. Resolves once the others were told. */
+  async put(agent: Agent): Promise<void> {
+    this.#directory.put(agent);
+    this.#own.set(agent.session, agent);
+    this.#version++;
+    if (this.#bus.shared) await this.#say({ kind: "agent", version: this.#version, agent });
+  }
+
+  /** An agent of this broker is gone. */
+  remove(session: string): void {
+    if (!this.#own.delete(session)) return;
+    this.#directory.remove(session);
+    this.#version++;
+    if (this.#bus.shared) this.#tell({ kind: "gone", version: this.#version, session });
+  }
+
+  /** Resolves when all that others had said before, and that the backplane had accepted, has arrived here. */
+  async upToDate(): Promise<void> {
+    if (!this.#bus.shared) return;
+    const mark = this.#bus.name();
+    await new Promise<void>((resolve) => {
+      const stop = quietDeadline(MARK, resolve);
+      this.#marks.set(mark, () => {
+        stop();
+        resolve();
+      });
+      this.#say({ kind: "mark", mark }).catch(() => resolve());
+    });
+    this.#marks.delete(mark);
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearInterval(this.#timer);
+    if (this.#bus.shared) this.#tell({ kind: "bye" });
+    for (const { stop } of this.#listening) stop();
+  }
+
+  #say(message: WithoutBroker<PeerMessage>): Promise<void> {
+    return this.#bus.publish(BROKERS, "", { broker: this.#bus.id, ...message });
+  }
+
+  /** What cannot be said now is made up for later: versions differ then. */
+  #tell(message: WithoutBroker<PeerMessage>): void {
+    this.#say(message).catch((error: unknown) => {
+      if (!this.#closed) this.#onError(error);
+    });
+  }
+
+  /** Every agent of this broker once more; once for all that ask at the same time. */
+  #sayAll(): void {
+    if (this.#saying) return;
+    this.#saying = true;
+    queueMicrotask(() => {
+      this.#saying = false;
+      if (this.#closed) return;
+      for (const agent of this.#own.values()) this.#tell({ kind: "agent", agent });
+      this.#tell({ kind: "agents", version: this.#version, sessions: [...this.#own.keys()] });
+    });
+  }
+
+  #tick(): void {
+    const now = performance.now();
+    // Whoever was held up itself has not listened either, and judges nobody.
+    const wasHeldUp = now - this.#ticked > (this.#lease * 2) / 3;
+    this.#ticked = now;
+    if (this.#bus.status === "ready") this.#tell({ kind: "alive", version: this.#version });
+    for (const [broker, peer] of [...this.#peers])
+      if (wasHeldUp) peer.heard = now;
+      else if (now - peer.heard > this.#lease)
+        this.#forget(broker, "The provider's broker is gone; the tool may have run.");
+  }
+
+  #forget(broker: string, why: string): void {
+    const peer = this.#peers.get(broker);
+    this.#peers.delete(broker);
+    for (const session of peer?.sessions ?? []) this.#directory.remove(session);
+    this.#calls.failAll(broker, why);
+  }
+
+  /** This broker was cut off: what was sent to it meanwhile may be lost, in both directions. */
+  #missed(): void {
+    this.#calls.missedAnswers();
+    if (!this.#bus.shared) return;
+    this.#tell({ kind: "missed", serving: this.#calls.served() });
+    this.#tell({ kind: "ask" });
+    this.#sayAll();
+  }
+
+  #received(envelope: EventEnvelope): void {
+    try {
+      const call = envelope.id === "" ? undefined : callMessage(envelope);
+      if (call !== undefined) this.#calls.received(call);
+      else this.#heard(envelope.payload as PeerMessage);
+    } catch (error) {
+      // Whatever else is published under this name must not end what others are told by the same event target.
+      this.#onError(error);
+    }
+  }
+
+  #heard(message: PeerMessage): void {
+    const { broker } = message;
+    if (broker === this.#bus.id) {
+      if (message.kind === "mark") this.#marks.get(message.mark)?.();
+      return;
+    }
+    if (message.kind === "bye") return this.#forget(broker, "The provider's broker was closed; the tool may have run.");
+    let peer = this.#peers.get(broker);
+    if (peer === undefined) this.#peers.set(broker, (peer = { version: -1, sessions: new Set(), heard: 0 }));
+    peer.heard = performance.now();
+    switch (message.kind) {
+      case "agent":
+        this.#directory.put(message.agent);
+        peer.sessions.add(message.agent.session);
+        break;
+      case "gone":
+        this.#directory.remove(message.session);
+        peer.sessions.delete(message.session);
+        break;
+      case "agents": {
+        const left = new Set(message.sessions);
+        for (const session of peer.sessions)
+          if (!left.has(session)) {
+            this.#directory.remove(session);
+            peer.sessions.delete(session);
+          }
+        peer.version = message.version;
+        return;
+      }
+      case "alive":
+        if (message.version !== peer.version) this.#tell({ kind: "ask", of: broker });
+        return;
+      case "ask":
+        if (message.of === undefined || message.of === this.#bus.id) this.#sayAll();
+        return;
+      case "missed":
+        this.#calls.failAll(
+          broker,
+          "The provider's broker was cut off, and the call may have been lost on its way.",
+          new Set(message.serving),
+        );
+        return;
+      case "mark":
+        return;
+    }
+    // One change more than what is known. Anything else is said again at the end of a list, or leads to a question.
+    if (message.version === peer.version + 1) peer.version++;
+  }
+}
+
+type WithoutBroker<T> = T extends unknown ? Omit<T, "broker"> : never;
