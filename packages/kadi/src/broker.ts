@@ -63,7 +63,7 @@ class Broker implements KadiBroker {
     this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
     const { lease = 15_000, authorize = ({ networks }) => networks.filter((each) => each === GLOBAL) } = options;
     if (!(lease > 0)) throw new PubSubError("INVALID_OPTION", `lease must be a number of milliseconds, not ${lease}.`);
-    const bus = new Bus(options.backplane);
+    const bus = new Bus(options.backplane, this.#report);
     const directory = new Directory();
     const participants = new Map<string, Participant>();
     const calls = new Calls(bus, (session) => participants.get(session), this.#report);

@@ -4,7 +4,7 @@ import { createHub } from "@alkdev/hub/hub";
 import { coreOf, randomId, Recent } from "@alkdev/pubsub/transport";
 import type { AlkEventTarget, Core, Sink } from "@alkdev/pubsub/transport";
 
-/** Who listens on the bus. None of these may throw. */
+/** Who listens on the bus. */
 export interface BusListener {
   deliver(envelope: EventEnvelope): void;
   /** Events may be missing here. */
@@ -28,16 +28,23 @@ class BusSink implements Sink {
   readonly id: string | undefined;
   readonly owner: object;
   readonly #listener: BusListener;
+  readonly #onError: (error: unknown) => void;
 
-  constructor(filter: Filter, listener: BusListener, owner: object) {
+  constructor(filter: Filter, listener: BusListener, owner: object, onError: (error: unknown) => void) {
     this.type = filter.type;
     this.id = filter.id;
     this.#listener = listener;
     this.owner = owner;
+    this.#onError = onError;
   }
 
   deliver(envelope: EventEnvelope): void {
-    this.#listener.deliver(envelope);
+    try {
+      this.#listener.deliver(envelope);
+    } catch (error) {
+      // Whatever else is published under the broker's names must not keep others from what they are told.
+      this.#onError(error);
+    }
   }
 
   gap(gap: Gap): void {
@@ -64,9 +71,11 @@ export class Bus {
   readonly shared: boolean;
   readonly #target: AlkEventTarget;
   readonly #core: Core;
-  #events = 0;
+  readonly #onError: (error: unknown) => void;
+  #names = 0;
 
-  constructor(backplane: AlkEventTarget | undefined) {
+  constructor(backplane: AlkEventTarget | undefined, onError: (error: unknown) => void) {
+    this.#onError = onError;
     this.shared = backplane !== undefined;
     this.#target = backplane ?? createHub().eventTarget;
     this.#core = this.#target[coreOf];
@@ -78,7 +87,7 @@ export class Bus {
 
   /** A name for an event or a call that no other broker gives. */
   name(): string {
-    return `${this.id}.${++this.#events}`;
+    return `${this.id}.${++this.#names}`;
   }
 
   /** Resolves when the target has accepted it. @throws PubSubError as a rejection */
@@ -86,8 +95,26 @@ export class Bus {
     return this.#core.publish({ type, id, payload }, this);
   }
 
+  /**
+   * Publishes what must arrive some time and may arrive twice: what an interruption keeps from being accepted is sent again
+   * when that is over.
+   *
+   * @throws PubSubError as a rejection, where waiting does not help
+   */
+  async publishSurely(type: string, id: string, payload: object): Promise<void> {
+    for (;;) {
+      try {
+        return await this.publish(type, id, payload);
+      } catch (error) {
+        const code = error instanceof PubSubError ? error.code : undefined;
+        const passes = code === "INTERRUPTED" || code === "NOT_READY" || code === "TIMEOUT" || code === "OVERFLOW";
+        if (!passes || !(await this.ready())) throw error;
+      }
+    }
+  }
+
   listen(filter: Filter, listener: BusListener): Listening {
-    const sink = new BusSink(filter, listener, this);
+    const sink = new BusSink(filter, listener, this, this.#onError);
     return { live: this.#core.subscribe(sink), stop: () => this.#core.unsubscribe(sink) };
   }
 

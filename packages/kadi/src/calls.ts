@@ -109,36 +109,31 @@ export class Calls {
       input,
       caller,
     };
-    this.#bus.publish(BROKERS, to.broker, request).catch((error: unknown) => {
-      if (this.#settle(name, { error: unsent(error).toObject() })) this.#tellCancelled(name, to.broker);
-    });
-    const cancel = (why: string): void => {
-      if (this.#settle(name, { error: { code: CODES.CANCELLED, message: why } })) this.#tellCancelled(name, to.broker);
-    };
-    return { name, outcome, cancel };
+    // Once only: a tool must not run twice.
+    this.#bus
+      .publish(BROKERS, to.broker, request)
+      .catch((error: unknown) => this.#giveUp(name, to.broker, unsent(error)));
+    return { name, outcome, cancel: (why) => this.#giveUp(name, to.broker, new RpcError(CODES.CANCELLED, why)) };
   }
 
   /** Whatever was to be answered by a broker, and may never be: it died, or lost what it was sent. */
   failAll(broker: string, why: string, except: ReadonlySet<string> = new Set()): void {
     for (const [name, pending] of [...this.#pending])
       if (pending.broker === broker && !except.has(name))
-        this.#settle(name, { error: { code: CODES.GONE, message: why } });
+        this.#giveUp(name, broker, new RpcError(CODES.GONE, why));
   }
 
   /** Answers may have been lost on their way to this broker. */
   missedAnswers(): void {
-    for (const [name, { broker }] of [...this.#pending])
-      if (
-        this.#settle(name, {
-          error: { code: CODES.UNAVAILABLE, message: "The answer may have been lost; the tool may have run." },
-        })
-      )
-        this.#tellCancelled(name, broker);
+    const error = new RpcError(CODES.UNAVAILABLE, "The answer may have been lost; the tool may have run.");
+    for (const [name, { broker }] of [...this.#pending]) this.#giveUp(name, broker, error);
   }
 
-  #tellCancelled(call: string, broker: string): void {
-    // Whoever cannot be told finds out when it answers.
-    this.#bus.publish(BROKERS, broker, { kind: "cancel", call } satisfies CallCancel).catch(() => undefined);
+  /** The caller waits no more, and whoever runs the tool is told. */
+  #giveUp(call: string, broker: string, error: RpcError): void {
+    if (!this.#settle(call, { error: error.toObject() })) return;
+    // Where that fails, the provider's answer is dropped here.
+    this.#bus.publishSurely(BROKERS, broker, { kind: "cancel", call } satisfies CallCancel).catch(() => undefined);
   }
 
   /** False if there is no such call, or no longer. */
@@ -174,22 +169,15 @@ export class Calls {
   async #reply(broker: string, call: string, outcome: Outcome, provider?: Provider): Promise<void> {
     // Topics may overtake one another on their way. What was accepted before the answer was sent does not.
     await provider?.published();
-    let answer: CallAnswer = { kind: "answer", call, outcome };
-    for (;;) {
-      try {
-        return await this.#bus.publish(BROKERS, broker, answer);
-      } catch (error) {
-        const code = error instanceof PubSubError ? error.code : undefined;
-        if (code === "PAYLOAD" && answer.outcome.error?.code !== CODES.LIMIT) {
-          const message = `The answer cannot be carried between brokers: ${(error as Error).message}`;
-          answer = { kind: "answer", call, outcome: { error: { code: CODES.LIMIT, message } } };
-          continue;
-        }
-        // The answer is known: it is kept until it can be sent. A second one is dropped where it arrives.
-        const passes = code === "INTERRUPTED" || code === "NOT_READY" || code === "TIMEOUT" || code === "OVERFLOW";
-        if (passes && (await this.#bus.ready())) continue;
-        return this.#onError(error);
-      }
+    const send = (outcome: Outcome): Promise<void> =>
+      this.#bus.publishSurely(BROKERS, broker, { kind: "answer", call, outcome } satisfies CallAnswer);
+    try {
+      await send(outcome).catch((error: unknown) => {
+        if (!(error instanceof PubSubError) || error.code !== "PAYLOAD") throw error;
+        return send({ error: tooLarge("answer", error).toObject() });
+      });
+    } catch (error) {
+      this.#onError(error);
     }
   }
 
@@ -230,11 +218,15 @@ export class Calls {
   }
 }
 
+function tooLarge(what: string, error: PubSubError): RpcError {
+  return new RpcError(CODES.LIMIT, `The ${what} cannot be carried between brokers: ${error.message}`);
+}
+
 /** Why a request could not be sent, for the caller. */
 function unsent(error: unknown): RpcError {
   const message = error instanceof Error ? error.message : String(error);
   if (error instanceof PubSubError && error.code === "PAYLOAD")
-    return new RpcError(CODES.LIMIT, `The input cannot be carried between brokers: ${message}`);
+    return tooLarge("input", error);
   return new RpcError(CODES.UNAVAILABLE, `The backplane failed, and the tool may have run: ${message}`);
 }
 

@@ -52,6 +52,7 @@ export class Peers {
   #timer: NodeJS.Timeout | undefined;
   #ticked = 0;
   #saying = false;
+  #mending = false;
   #closed = false;
 
   constructor(bus: Bus, directory: Directory, calls: Calls, lease: number, onError: (error: unknown) => void) {
@@ -166,25 +167,34 @@ export class Peers {
   /** This broker was cut off: what was sent to it meanwhile may be lost, in both directions. */
   #missed(): void {
     this.#calls.missedAnswers();
-    if (!this.#bus.shared) return;
-    this.#tell({ kind: "missed", serving: this.#calls.served() });
-    this.#tell({ kind: "ask" });
-    this.#sayAll();
+    if (this.#mending || !this.#bus.shared) return;
+    this.#mending = true;
+    void this.#mend();
+  }
+
+  async #mend(): Promise<void> {
+    try {
+      // Nothing can be said until the target has subscribed again; what is served is what is so then.
+      await this.#bus.ready();
+      this.#mending = false;
+      await this.#say({ kind: "missed", serving: this.#calls.served() });
+      await this.#say({ kind: "ask" });
+      this.#sayAll();
+    } catch (error) {
+      // Another interruption, after which there is another gap.
+      if (!this.#closed) this.#onError(error);
+    }
   }
 
   #received(envelope: EventEnvelope): void {
-    try {
-      const call = envelope.id === "" ? undefined : callMessage(envelope);
-      if (call !== undefined) this.#calls.received(call);
-      else this.#heard(envelope.payload as PeerMessage);
-    } catch (error) {
-      // Whatever else is published under this name must not end what others are told by the same event target.
-      this.#onError(error);
-    }
+    const call = envelope.id === "" ? undefined : callMessage(envelope);
+    if (call !== undefined) this.#calls.received(call);
+    else this.#heard(envelope.payload as PeerMessage);
   }
 
   #heard(message: PeerMessage): void {
     const { broker } = message;
+    if (typeof broker !== "string") return;
     if (broker === this.#bus.id) {
       if (message.kind === "mark") this.#marks.get(message.mark)?.();
       return;

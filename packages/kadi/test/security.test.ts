@@ -381,13 +381,11 @@ describe("limits", () => {
     const broker = await openBroker({ limits: { rate: 200 } });
     const others = await bystanders(broker.url);
     const villain = await openAgent(broker.url);
-    for (let i = 0; i < 20_000; i++) villain.notify("kadi.event.publish", { channel: "bystander.flood.x", data: i });
+    for (let i = 0; i < 20_000; i++) villain.notify("kadi.event.publish", { channel: "flood.x", data: i });
     expect(await villain.closed).toMatchObject({ code: 1008 });
     expect(villain.messages.some(({ error }) => error?.code === LIMIT.code)).toBe(true);
-    await until(() => broker.status().sessions === 2);
-    const calm = await openAgent(broker.url);
-    expect(await calm.request("kadi.session.ping")).toBe("pong");
-    expect(others).toBeTypeOf("function");
+    await others();
+    expect(broker.status().sessions).toBe(2);
   });
 
   test("a flood does not slow those who speak meanwhile", async () => {

@@ -1,0 +1,293 @@
+// Several brokers that are one: in processes of their own, joined by a hub.
+import { spawn } from "node:child_process";
+import type { ChildProcessByStdio } from "node:child_process";
+import { once } from "node:events";
+import type { Readable, Writable } from "node:stream";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { createHubEventTarget, createHubServer } from "@alkdev/hub";
+import type { HubServer } from "@alkdev/hub";
+import { createPubSub } from "@alkdev/pubsub";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { startProxy } from "../../hub/test/fixtures/proxy.ts";
+import type { Proxy, ProxyOptions } from "../../hub/test/fixtures/proxy.ts";
+import { call, openAbility, openAgent, openBroker, until } from "./fixtures/open.ts";
+import type { OpenBroker } from "./fixtures/open.ts";
+import { RawClient } from "./fixtures/raw-client.ts";
+
+const GONE = { code: -32_007 };
+const UNKNOWN = { code: -32_003 };
+
+async function openHub(limits: { resumeWindow?: number; frame?: number } = {}): Promise<HubServer> {
+  const hub = await createHubServer({ port: 0, limits });
+  onTestFinished(() => hub.close());
+  return hub;
+}
+
+interface BrokerProcess {
+  readonly child: ChildProcessByStdio<Writable, Readable, null>;
+  readonly url: string;
+}
+
+async function spawnBroker(hub: string, lease = 15_000): Promise<BrokerProcess> {
+  const file = fileURLToPath(new URL("fixtures/broker-process.mjs", import.meta.url));
+  const child = spawn(process.execPath, [file, hub, String(lease)], { stdio: ["pipe", "pipe", "inherit"] });
+  onTestFinished(() => void child.kill("SIGKILL"));
+  const [url] = (await once(createInterface(child.stdout), "line")) as [string];
+  return { child, url };
+}
+
+/** A broker in this process, whose way to the hub a test can hold up or cut. */
+async function brokerVia(hub: HubServer, options: ProxyOptions = {}): Promise<{ broker: OpenBroker; proxy: Proxy }> {
+  const proxy = await startProxy(hub.port, options);
+  onTestFinished(() => proxy.close());
+  const backplane = createHubEventTarget(proxy.url, { backoff: { min: 5, max: 50 } });
+  // Registered first, so that it is closed last.
+  onTestFinished(() => backplane.close());
+  const broker = await openBroker({ backplane, authorize: ({ networks }) => networks });
+  return { broker, proxy };
+}
+
+describe("two brokers in processes of their own, joined by a hub", () => {
+  test("what one registers, the other lists and calls at once; answers, errors and inputs pass", async () => {
+    const hub = await openHub();
+    const [a, b] = await Promise.all([spawnBroker(hub.url), spawnBroker(hub.url)]);
+    let runs = 0;
+    const caller = await openAgent(b.url, { name: "caller" });
+    const provider = await openAbility(
+      a.url,
+      {
+        add: ({ x, y }: { x: number; y: number }) => (runs++, x + y),
+        who: (_input, _client, params) => params,
+        fail: () => {
+          throw new Error("out of paper");
+        },
+      },
+      { name: "provider" },
+    );
+    expect(await call(caller, "add", { x: 1, y: 2 })).toBe(3);
+    const answers = Array.from({ length: 100 }, (_, i) => call(caller, "add", { x: i, y: i }, { targetAgent: "provider" }));
+    expect(await Promise.all(answers)).toEqual(Array.from({ length: 100 }, (_, i) => 2 * i));
+    expect(runs).toBe(101);
+    expect(await call(caller, "who")).toMatchObject({ callerAgentId: caller.agentId, callerName: "caller" });
+    await expect(call(caller, "fail")).rejects.toMatchObject({ code: -32_000, message: "out of paper" });
+    await expect(call(caller, "nothing")).rejects.toMatchObject(UNKNOWN);
+    const { tools } = (await caller.request("kadi.ability.list")) as { tools: { name: string; agentId: string }[] };
+    expect(tools.map(({ name, agentId }) => [name, agentId])).toEqual(
+      ["add", "who", "fail"].map((name) => [name, provider.agentId]),
+    );
+    // Callers and tools of one broker meet there as well.
+    expect(await call(await openAgent(a.url), "add", { x: 2, y: 2 })).toBe(4);
+  });
+
+  test("events pass, in their network alone, and those that a tool published arrive before its answer, every time", async () => {
+    const hub = await openHub();
+    const [a, b] = await Promise.all([spawnBroker(hub.url), spawnBroker(hub.url)]);
+    await openAbility(a.url, {
+      echo: (input: { run: number }, self: RawClient) => {
+        self.notify("kadi.event.publish", { channel: "echo.test-event", data: [input.run, 1] });
+        self.notify("kadi.event.publish", { channel: "echo.other", data: [input.run, 2] });
+        return input.run;
+      },
+    });
+    const elsewhere = await openAgent(b.url, { networks: ["elsewhere"] });
+    await elsewhere.request("kadi.event.subscribe", { channels: ["#"] });
+    const callers = [await openAgent(b.url), await openAgent(a.url)];
+    for (const caller of callers) {
+      await caller.request("kadi.event.subscribe", { channels: ["echo.*", "echo.test-event"] });
+      for (let run = 0; run < 100; run++) {
+        const before = caller.got("kadi.event.delivery").length;
+        expect(await call(caller, "echo", { run })).toBe(run);
+        expect(caller.got("kadi.event.delivery").slice(before).map(({ data }) => data)).toEqual([
+          [run, 1],
+          [run, 2],
+        ]);
+      }
+    }
+    await elsewhere.request("kadi.event.publish", { channel: "own", data: 1 });
+    expect(await elsewhere.next("kadi.event.delivery")).toMatchObject({ channel: "own" });
+    expect(elsewhere.got("kadi.event.delivery")).toHaveLength(1);
+  });
+
+  test("a tool that another key holds at one is refused at the other", async () => {
+    const hub = await openHub();
+    const [a, b] = await Promise.all([spawnBroker(hub.url), spawnBroker(hub.url)]);
+    await openAbility(a.url, { tool: () => 1 });
+    const rival = await openAgent(b.url, { networks: ["global", "elsewhere"] });
+    const tools = [{ name: "tool" }];
+    await expect(rival.request("kadi.agent.register", { tools, networks: ["global"] })).rejects.toMatchObject({
+      code: -32_004,
+    });
+    await rival.request("kadi.agent.register", { tools, networks: ["elsewhere"] });
+  });
+
+  test("a cancel passes, and so does the end of a caller or of a provider", async () => {
+    const hub = await openHub();
+    const [a, b] = await Promise.all([spawnBroker(hub.url), spawnBroker(hub.url)]);
+    const provider = await openAbility(a.url, { slow: () => new Promise(() => undefined) });
+    const [caller, leaver] = [await openAgent(b.url), await openAgent(b.url)];
+    const cancelled = caller.request("kadi.ability.request", { toolName: "slow" }, "c");
+    const first = await provider.next("kadi.ability.request");
+    await caller.request("kadi.ability.cancel", { requestId: "c" });
+    await expect(cancelled).rejects.toMatchObject({ code: -32_006 });
+    expect(await provider.next("kadi.ability.cancel")).toMatchObject({ requestId: first["requestId"] });
+    void call(leaver, "slow");
+    const second = await provider.next("kadi.ability.request");
+    leaver.socket.terminate();
+    expect(await provider.next("kadi.ability.cancel")).toMatchObject({ requestId: second["requestId"] });
+    const pending = call(caller, "slow");
+    await provider.next("kadi.ability.request");
+    provider.socket.terminate();
+    await expect(pending).rejects.toMatchObject(GONE);
+    await expect(call(caller, "slow")).rejects.toMatchObject(UNKNOWN);
+  });
+
+  test.each(["killed", "closed"])("a broker that is %s fails its calls and withdraws its tools; the other goes on", async (how) => {
+    const hub = await openHub();
+    // Where it says goodbye nobody waits for the lease.
+    const lease = how === "killed" ? 600 : 600_000;
+    const [a, b] = await Promise.all([spawnBroker(hub.url, lease), spawnBroker(hub.url, lease)]);
+    const provider = await openAbility(a.url, { slow: () => new Promise(() => undefined) });
+    await openAbility(b.url, { quick: () => "still here" });
+    const caller = await openAgent(b.url);
+    const pending = call(caller, "slow");
+    await provider.next("kadi.ability.request");
+    if (how === "killed") a.child.kill("SIGKILL");
+    else a.child.stdin.end();
+    await expect(pending).rejects.toMatchObject(GONE);
+    await expect(call(caller, "slow")).rejects.toMatchObject(UNKNOWN);
+    expect(await call(caller, "quick")).toBe("still here");
+    // The name is free again.
+    const heir = await openAbility(b.url, { slow: () => "heir" });
+    expect(await call(caller, "slow")).toBe("heir");
+    expect(heir.agentId).not.toBe(provider.agentId);
+  });
+
+  test("a broker that comes later learns what there is", async () => {
+    const hub = await openHub();
+    const a = await spawnBroker(hub.url);
+    await openAbility(a.url, { early: () => "early" });
+    const { broker } = await brokerVia(hub);
+    await until(() => broker.status().agents === 1);
+    expect(await call(await openAgent(broker.url), "early")).toBe("early");
+    expect(broker.status()).toMatchObject({ brokers: 1, backplane: "ready" });
+  });
+});
+
+describe("a backplane that is slow, repeats or breaks", () => {
+  /** Subscribes at a broker whose way to the hub takes 50 ms, and publishes at another: how many of 20 arrive. */
+  async function late(isAwaited: boolean): Promise<number> {
+    const hub = await openHub();
+    const [{ broker: far }, { broker: near }] = [await brokerVia(hub, { toServer: 50 }), await brokerVia(hub)];
+    const [reader, publisher] = [await openAgent(far.url), await openAgent(near.url)];
+    const live = reader.request("kadi.event.subscribe", { channels: ["a.*"] });
+    if (isAwaited) await live;
+    for (let i = 0; i < 20; i++) await publisher.request("kadi.event.publish", { channel: "a.b", data: i });
+    await live;
+    await publisher.request("kadi.event.publish", { channel: "a.last", data: "last" });
+    const got = (): unknown[] => reader.got("kadi.event.delivery").map(({ data }) => data);
+    await until(() => got().includes("last"));
+    return got().length - 1;
+  }
+
+  test("a subscription is acknowledged when the backplane has it, and nothing that is published then is lost", async () => {
+    expect(await late(true)).toBe(20);
+  });
+
+  test("the control: whoever does not wait for the acknowledgement loses events", async () => {
+    expect(await late(false)).toBeLessThan(20);
+  });
+
+  test("requests and answers that arrive twice run a tool once and are answered once", async () => {
+    const hub = await openHub();
+    const tap = createPubSub({ eventTarget: hub.hub.eventTarget });
+    onTestFinished(() => tap.close());
+    const repeated = new Set<unknown>();
+    await tap.on("kadi.broker", ({ id, payload }) => {
+      const { kind, call } = payload as { kind: string; call?: string };
+      const key = `${kind} ${call}`;
+      if (call === undefined || repeated.has(key)) return;
+      repeated.add(key);
+      void tap.publish("kadi.broker", id, payload);
+    });
+    const [{ broker: a }, { broker: b }] = [await brokerVia(hub), await brokerVia(hub)];
+    let runs = 0;
+    await openAbility(a.url, { count: () => ++runs });
+    const caller = await openAgent(b.url);
+    for (let i = 1; i <= 20; i++) expect(await call(caller, "count")).toBe(i);
+    expect(repeated.size).toBe(40);
+    const answers = caller.messages.filter(({ result }) => typeof result === "number");
+    expect(answers).toHaveLength(20);
+  });
+
+  test("whatever else is published under the brokers' names ends nothing", async () => {
+    const hub = await openHub();
+    const tap = createPubSub({ eventTarget: hub.hub.eventTarget });
+    onTestFinished(() => tap.close());
+    const { broker } = await brokerVia(hub);
+    await openAbility(broker.url, { tool: () => 1 });
+    const caller = await openAgent(broker.url);
+    await caller.request("kadi.event.subscribe", { channels: ["#"] });
+    for (const payload of [null, 1, "x", [], {}, { kind: "agent", broker: "x" }, { kind: "nothing", broker: "y" }]) {
+      await tap.publish("kadi.broker", "", payload);
+      await tap.publish("kadi.event.a.b", "global", payload);
+    }
+    expect(await call(caller, "tool")).toBe(1);
+    await caller.request("kadi.event.publish", { channel: "last", data: 1 });
+    await until(() => caller.got("kadi.event.delivery").some(({ channel }) => channel === "last"));
+  });
+
+  test("an answer that is too large for the backplane is an error for its caller", async () => {
+    const hub = await openHub({ frame: 10_000 });
+    const [{ broker: a }, { broker: b }] = [await brokerVia(hub), await brokerVia(hub)];
+    await openAbility(a.url, { large: ({ size }: { size: number }) => "x".repeat(size) });
+    const caller = await openAgent(b.url);
+    expect(await call(caller, "large", { size: 100 })).toHaveLength(100);
+    await expect(call(caller, "large", { size: 20_000 })).rejects.toMatchObject({ code: -32_005 });
+    await expect(call(caller, "large", { size: 1, more: "x".repeat(20_000) })).rejects.toMatchObject({ code: -32_005 });
+    expect(await call(caller, "large", { size: 100 })).toHaveLength(100);
+  });
+
+  test("a cut that the hub's resumption covers is not noticed", async () => {
+    const hub = await openHub();
+    const [{ broker: a, proxy }, { broker: b }] = [await brokerVia(hub), await brokerVia(hub)];
+    let answer: (value: unknown) => void = () => undefined;
+    const provider = await openAbility(a.url, { slow: () => new Promise((resolve) => (answer = resolve)) });
+    const caller = await openAgent(b.url);
+    const pending = call(caller, "slow");
+    await provider.next("kadi.ability.request");
+    proxy.cut();
+    answer("after the cut");
+    expect(await pending).toBe("after the cut");
+  });
+
+  test.each(["the provider's", "the caller's"])(
+    "a cut of %s broker that loses what was sent fails the calls under way, tells subscribers of the gap, and mends itself",
+    async (whose) => {
+      const hub = await openHub({ resumeWindow: 0 });
+      const [{ broker: a, proxy: proxyA }, { broker: b, proxy: proxyB }] = [await brokerVia(hub), await brokerVia(hub)];
+      const provider = await openAbility(a.url, { slow: () => new Promise(() => undefined), quick: () => "quick" });
+      const caller = await openAgent(b.url);
+      const [cutBroker, proxy] = whose === "the caller's" ? [b, proxyB] : [a, proxyA];
+      const reader = await openAgent(cutBroker.url);
+      await reader.request("kadi.event.subscribe", { channels: ["a.*"], networkId: "global" });
+      const pending = call(caller, "slow");
+      await provider.next("kadi.ability.request");
+      if (whose === "the provider's") {
+        // The request is lost on its way: nobody serves it, and nobody would ever answer.
+        proxy.freeze();
+        const lost = call(caller, "quick");
+        await until(() => b.status().calls === 2);
+        proxy.cut();
+        proxy.thaw();
+        await expect(lost).rejects.toMatchObject(GONE);
+      } else {
+        proxy.cut();
+        await expect(pending).rejects.toMatchObject({ code: -32_008 });
+        expect(await provider.next("kadi.ability.cancel")).toBeDefined();
+      }
+      expect(await reader.next("kadi.event.gap")).toMatchObject({ reason: "reconnect", networkId: "global" });
+      expect(await call(caller, "quick")).toBe("quick");
+    },
+  );
+});
