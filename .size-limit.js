@@ -57,7 +57,11 @@ export default [
     "26 kB",
   ),
   // For Node, where size is of little account; `ws` is not counted.
-  entry("@alkdev/hub: everything", { "packages/hub/dist/index.js": "*" }, "27.6 kB", {
+  entry("@alkdev/hub: everything", { "packages/hub/dist/index.js": "*" }, "27.8 kB", {
+    ignore: ["ws"],
+    modifyEsbuildConfig: (config) => ({ ...config, platform: "node" }),
+  }),
+  entry("@alkdev/kadi: everything", { "packages/kadi/dist/index.js": "*" }, "29 kB", {
     ignore: ["ws"],
     modifyEsbuildConfig: (config) => ({ ...config, platform: "node" }),
   }),

@@ -14,6 +14,7 @@ const DOCUMENTS = [
   "packages/pubsub/README.md",
   "packages/hub/README.md",
   "packages/operations/README.md",
+  "packages/kadi/README.md",
   "docs/errors.md",
   ...readdirSync(join(root, "docs/architecture")).map((name) => `docs/architecture/${name}`),
 ];
@@ -145,6 +146,12 @@ test("the hub's example of server-sent events does what it says, and ends", asyn
       'data: {"code":"CLOSED","message":"The hub was closed. Connect again once it is back."}',
       "\n\n",
     ].join("\n"),
+  );
+});
+
+test("the KADI broker's example does what it says, and ends", async () => {
+  expect(await run(first("packages/kadi/README.md"), () => false)).toMatch(
+    /^\{\s+sessions: 0,[^}]+backplane: undefined\s+\}\n$/,
   );
 });
 

@@ -119,8 +119,7 @@ export class Calls {
   /** Whatever was to be answered by a broker, and may never be: it died, or lost what it was sent. */
   failAll(broker: string, why: string, except: ReadonlySet<string> = new Set()): void {
     for (const [name, pending] of [...this.#pending])
-      if (pending.broker === broker && !except.has(name))
-        this.#giveUp(name, broker, new RpcError(CODES.GONE, why));
+      if (pending.broker === broker && !except.has(name)) this.#giveUp(name, broker, new RpcError(CODES.GONE, why));
   }
 
   /** Answers may have been lost on their way to this broker. */
@@ -225,8 +224,7 @@ function tooLarge(what: string, error: PubSubError): RpcError {
 /** Why a request could not be sent, for the caller. */
 function unsent(error: unknown): RpcError {
   const message = error instanceof Error ? error.message : String(error);
-  if (error instanceof PubSubError && error.code === "PAYLOAD")
-    return tooLarge("input", error);
+  if (error instanceof PubSubError && error.code === "PAYLOAD") return tooLarge("input", error);
   return new RpcError(CODES.UNAVAILABLE, `The backplane failed, and the tool may have run: ${message}`);
 }
 

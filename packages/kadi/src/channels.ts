@@ -10,8 +10,7 @@ const EVENT = "kadi.event.";
 
 /** @throws RpcError `INVALID_PARAMS` unless the string can be published to */
 export function typeOfChannel(channel: string): string {
-  if (/[*#]/.test(channel))
-    throw invalid(channel, "published to: * and # are for subscribing, publish to one channel");
+  if (/[*#]/.test(channel)) throw invalid(channel, "published to: * and # are for subscribing, publish to one channel");
   return checked(channel, EVENT + channel, "published to");
 }
 

@@ -10,21 +10,22 @@ import type { Agent, Directory } from "./directory.ts";
  * What brokers say to all of them. A version counts the changes of a broker's agents, so that whoever missed one knows it
  * at the next sign of life, and asks.
  */
-type PeerMessage = { readonly broker: string } & (
+type PeerMessage = { readonly broker: string } &
   /** Without a version it is only said again. */
-  | { readonly kind: "agent"; readonly version?: number; readonly agent: Agent }
-  | { readonly kind: "gone"; readonly version: number; readonly session: string }
-  /** These are all; each was said again just before. */
-  | { readonly kind: "agents"; readonly version: number; readonly sessions: readonly string[] }
-  | { readonly kind: "alive"; readonly version: number }
-  /** Somebody is new, or has missed something: whoever is named, or everybody, is to say again which agents it has. */
-  | { readonly kind: "ask"; readonly of?: string }
-  /** Requests may have been lost on their way to this broker; these were not. */
-  | { readonly kind: "missed"; readonly serving: readonly string[] }
-  /** Comes back to whoever said it, after all that was said before. */
-  | { readonly kind: "mark"; readonly mark: string }
-  | { readonly kind: "bye" }
-);
+  (
+    | { readonly kind: "agent"; readonly version?: number; readonly agent: Agent }
+    | { readonly kind: "gone"; readonly version: number; readonly session: string }
+    /** These are all; each was said again just before. */
+    | { readonly kind: "agents"; readonly version: number; readonly sessions: readonly string[] }
+    | { readonly kind: "alive"; readonly version: number }
+    /** Somebody is new, or has missed something: whoever is named, or everybody, is to say again which agents it has. */
+    | { readonly kind: "ask"; readonly of?: string }
+    /** Requests may have been lost on their way to this broker; these were not. */
+    | { readonly kind: "missed"; readonly serving: readonly string[] }
+    /** Comes back to whoever said it, after all that was said before. */
+    | { readonly kind: "mark"; readonly mark: string }
+    | { readonly kind: "bye" }
+  );
 
 interface Peer {
   /** Of its agents, as far as they are known here; -1 while they are not. */

@@ -133,8 +133,7 @@ export class Session {
         if (typeof message.id === "string") this.#participant?.answer(message.id, message.outcome);
         return;
       }
-      if (!within)
-        throw new BadMessage(CODES.LIMIT, "Too many messages a second (limits.rate).", message.id ?? null);
+      if (!within) throw new BadMessage(CODES.LIMIT, "Too many messages a second (limits.rate).", message.id ?? null);
       this.#requested(message.method, message.params, message.id);
     } catch (error) {
       if (!(error instanceof BadMessage)) return this.#owner.onError(error);
@@ -144,7 +143,8 @@ export class Session {
 
   #requested(name: string, params: Params, id: RpcId | undefined): void {
     const fail = (error: unknown): void => {
-      const rpc = error instanceof RpcError ? error : new RpcError(CODES.INTERNAL, "The broker failed; its log says why.");
+      const rpc =
+        error instanceof RpcError ? error : new RpcError(CODES.INTERNAL, "The broker failed; its log says why.");
       if (rpc !== error) this.#owner.onError(error);
       // Whoever wants no answer is still told of what failed.
       this.#send({ id: id ?? null, error: rpc.toObject() });
@@ -261,49 +261,50 @@ export class Session {
 
   // -------------------------------------------------------------------------------------------------------- once it is
 
-  readonly #methods: Readonly<Record<string, (participant: Participant, params: Params, id: RpcId | undefined) => unknown>> =
-    {
-      "kadi.session.ping": () => "pong",
-      "kadi.session.goodbye": (participant) => {
-        participant.leave();
-        this.#after = () => this.close(1000, "Goodbye.");
-        return { status: "goodbye" };
-      },
-      "kadi.agent.register": async (participant, params) => {
-        this.#checkAgentId(params, participant.identity.agentId);
-        const offered = tools(params);
-        const networks = names(params, "networks") ?? participant.networks;
-        await participant.register(offered, networks, optionalName(params, "displayName"));
-        return { status: "registered", agentId: participant.identity.agentId, networks };
-      },
-      "kadi.ability.list": (participant) => ({ tools: participant.tools() }),
-      "kadi.ability.request": (participant, params, id) => this.#call(participant, params, id),
-      "kadi.ability.result": (participant, params) =>
-        answered(participant.answer(text(params, "requestId"), { result: params["result"] ?? null })),
-      "kadi.ability.error": (participant, params) =>
-        answered(
-          participant.answer(
-            text(params, "requestId"),
-            outcomeOf({ error: params["error"] ?? "The tool failed and did not say why." }),
-          ),
+  readonly #methods: Readonly<
+    Record<string, (participant: Participant, params: Params, id: RpcId | undefined) => unknown>
+  > = {
+    "kadi.session.ping": () => "pong",
+    "kadi.session.goodbye": (participant) => {
+      participant.leave();
+      this.#after = () => this.close(1000, "Goodbye.");
+      return { status: "goodbye" };
+    },
+    "kadi.agent.register": async (participant, params) => {
+      this.#checkAgentId(params, participant.identity.agentId);
+      const offered = tools(params);
+      const networks = names(params, "networks") ?? participant.networks;
+      await participant.register(offered, networks, optionalName(params, "displayName"));
+      return { status: "registered", agentId: participant.identity.agentId, networks };
+    },
+    "kadi.ability.list": (participant) => ({ tools: participant.tools() }),
+    "kadi.ability.request": (participant, params, id) => this.#call(participant, params, id),
+    "kadi.ability.result": (participant, params) =>
+      answered(participant.answer(text(params, "requestId"), { result: params["result"] ?? null })),
+    "kadi.ability.error": (participant, params) =>
+      answered(
+        participant.answer(
+          text(params, "requestId"),
+          outcomeOf({ error: params["error"] ?? "The tool failed and did not say why." }),
         ),
-      "kadi.ability.cancel": (participant, params) => this.#cancel(participant, params),
-      "kadi.event.publish": async (participant, params) => {
-        const data = params["data"] ?? null;
-        await participant.publish(text(params, "channel"), data, optionalName(params, "networkId"));
-        return { status: "published" };
-      },
-      "kadi.event.subscribe": async (participant, params) => {
-        const channels = channelsOf(params);
-        await participant.subscribe(channels, optionalName(params, "networkId"));
-        return { status: "subscribed", channels };
-      },
-      "kadi.event.unsubscribe": (participant, params) => {
-        const channels = channelsOf(params);
-        participant.unsubscribe(channels, optionalName(params, "networkId"));
-        return { status: "unsubscribed", channels };
-      },
-    };
+      ),
+    "kadi.ability.cancel": (participant, params) => this.#cancel(participant, params),
+    "kadi.event.publish": async (participant, params) => {
+      const data = params["data"] ?? null;
+      await participant.publish(text(params, "channel"), data, optionalName(params, "networkId"));
+      return { status: "published" };
+    },
+    "kadi.event.subscribe": async (participant, params) => {
+      const channels = channelsOf(params);
+      await participant.subscribe(channels, optionalName(params, "networkId"));
+      return { status: "subscribed", channels };
+    },
+    "kadi.event.unsubscribe": (participant, params) => {
+      const channels = channelsOf(params);
+      participant.unsubscribe(channels, optionalName(params, "networkId"));
+      return { status: "unsubscribed", channels };
+    },
+  };
 
   async #call(participant: Participant, params: Params, id: RpcId | undefined): Promise<unknown> {
     if (id === undefined) throw new RpcError(CODES.INVALID_REQUEST, "A call needs an id, which its answer carries.");
@@ -325,8 +326,7 @@ export class Session {
 
   #cancel(participant: Participant, params: Params): object {
     const id = params["requestId"];
-    if (typeof id !== "string" && typeof id !== "number")
-      throw invalid("requestId", "must be the id of a request", id);
+    if (typeof id !== "string" && typeof id !== "number") throw invalid("requestId", "must be the id of a request", id);
     const made = this.#made.get(keyOf(id));
     if (made !== undefined) {
       made.cancelled = true;
@@ -335,7 +335,9 @@ export class Session {
     }
     const byProvider = { error: { code: CODES.CANCELLED, message: "The provider cancelled the call." } };
     // An answer may have been faster; whoever cancels then has it.
-    return typeof id === "string" && participant.answer(id, byProvider) ? { status: "cancelled" } : { status: "unknown" };
+    return typeof id === "string" && participant.answer(id, byProvider)
+      ? { status: "cancelled" }
+      : { status: "unknown" };
   }
 }
 

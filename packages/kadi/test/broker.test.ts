@@ -5,43 +5,46 @@ import { call, dial, openAbility, openAgent, openBroker, until } from "./fixture
 import { newKey, RawClient } from "./fixtures/raw-client.ts";
 
 describe("a raw WebSocket client", () => {
-  test.each(["", "/kadi"])("says hello, authenticates, registers, subscribes, publishes, calls, answers, pings and says goodbye at %j", async (path) => {
-    const broker = await openBroker();
-    const key = newKey();
-    const client = await dial(broker.url + path);
-    const hello = (await client.request("kadi.session.hello", { role: "agent", name: "raw" })) as {
-      nonce: string;
-      heartbeatInterval: number;
-    };
-    expect(Buffer.from(hello.nonce, "base64")).toHaveLength(32);
-    expect(hello.heartbeatInterval).toBe(30_000);
-    await client.authenticate(key, hello.nonce);
-    const schema = { type: "object", properties: { a: { type: "number" } } };
-    const tools = [{ name: "double", description: "Doubles.", inputSchema: schema, outputSchema: schema }];
-    expect(await client.request("kadi.agent.register", { tools, networks: ["global"] })).toMatchObject({
-      status: "registered",
-    });
-    await client.request("kadi.event.subscribe", { channels: ["demo.#"], networkId: "global" });
-    await client.request("kadi.event.publish", { channel: "demo.note", data: { n: 1 }, networkId: "global" });
-    expect(await client.next("kadi.event.delivery")).toMatchObject({
-      channel: "demo.note",
-      data: { n: 1 },
-      networkId: "global",
-      agentId: client.agentId,
-    });
-    const { tools: listed } = (await client.request("kadi.ability.list")) as { tools: unknown[] };
-    expect(listed).toEqual([{ ...tools[0], agentId: client.agentId, agentName: "raw", networks: ["global"] }]);
+  test.each(["", "/kadi"])(
+    "says hello, authenticates, registers, subscribes, publishes, calls, answers, pings and says goodbye at %j",
+    async (path) => {
+      const broker = await openBroker();
+      const key = newKey();
+      const client = await dial(broker.url + path);
+      const hello = (await client.request("kadi.session.hello", { role: "agent", name: "raw" })) as {
+        nonce: string;
+        heartbeatInterval: number;
+      };
+      expect(Buffer.from(hello.nonce, "base64")).toHaveLength(32);
+      expect(hello.heartbeatInterval).toBe(30_000);
+      await client.authenticate(key, hello.nonce);
+      const schema = { type: "object", properties: { a: { type: "number" } } };
+      const tools = [{ name: "double", description: "Doubles.", inputSchema: schema, outputSchema: schema }];
+      expect(await client.request("kadi.agent.register", { tools, networks: ["global"] })).toMatchObject({
+        status: "registered",
+      });
+      await client.request("kadi.event.subscribe", { channels: ["demo.#"], networkId: "global" });
+      await client.request("kadi.event.publish", { channel: "demo.note", data: { n: 1 }, networkId: "global" });
+      expect(await client.next("kadi.event.delivery")).toMatchObject({
+        channel: "demo.note",
+        data: { n: 1 },
+        networkId: "global",
+        agentId: client.agentId,
+      });
+      const { tools: listed } = (await client.request("kadi.ability.list")) as { tools: unknown[] };
+      expect(listed).toEqual([{ ...tools[0], agentId: client.agentId, agentName: "raw", networks: ["global"] }]);
 
-    const answer = client.request("kadi.ability.request", { toolName: "double", toolInput: { a: 21 } }, "mine");
-    const request = await client.next("kadi.ability.request");
-    expect(request).toMatchObject({ toolName: "double", toolInput: { a: 21 }, requestId: request.id });
-    client.send({ jsonrpc: "2.0", id: request.id, result: { a: 42 } });
-    expect(await answer).toEqual({ a: 42 });
-    expect(await client.request("kadi.session.ping")).toBe("pong");
-    await client.request("kadi.session.goodbye");
-    expect(await client.closed).toMatchObject({ code: 1000 });
-    expect(broker.status()).toMatchObject({ sessions: 0, agents: 0, calls: 0 });
-  });
+      const answer = client.request("kadi.ability.request", { toolName: "double", toolInput: { a: 21 } }, "mine");
+      const request = await client.next("kadi.ability.request");
+      expect(request).toMatchObject({ toolName: "double", toolInput: { a: 21 }, requestId: request.id });
+      client.send({ jsonrpc: "2.0", id: request.id, result: { a: 42 } });
+      expect(await answer).toEqual({ a: 42 });
+      expect(await client.request("kadi.session.ping")).toBe("pong");
+      await client.request("kadi.session.goodbye");
+      expect(await client.closed).toMatchObject({ code: 1000 });
+      expect(broker.status()).toMatchObject({ sessions: 0, agents: 0, calls: 0 });
+    },
+  );
 
   test("may answer a call with kadi.ability.result or kadi.ability.error", async () => {
     const broker = await openBroker();
@@ -52,7 +55,9 @@ describe("a raw WebSocket client", () => {
     const { requestId } = await provider.next("kadi.ability.request");
     await provider.request("kadi.ability.result", { requestId, result: 7 });
     expect(await first).toBe(7);
-    await expect(provider.request("kadi.ability.result", { requestId, result: 8 })).rejects.toMatchObject({ code: -32_602 });
+    await expect(provider.request("kadi.ability.result", { requestId, result: 8 })).rejects.toMatchObject({
+      code: -32_602,
+    });
     const second = call(caller, "tool");
     const { requestId: next } = await provider.next("kadi.ability.request");
     await provider.request("kadi.ability.error", { requestId: next, error: "out of paper" });
@@ -70,7 +75,9 @@ describe("identity", () => {
     expect(second.agentId).toBe(first.agentId);
     const der = createPublicKey({ key: Buffer.from(key.publicKey, "base64"), format: "der", type: "spki" });
     expect(first.agentId).toBe(
-      createHash("sha256").update(der.export({ format: "der", type: "spki" })).digest("hex"),
+      createHash("sha256")
+        .update(der.export({ format: "der", type: "spki" }))
+        .digest("hex"),
     );
     expect((await openAgent(broker.url)).agentId).not.toBe(first.agentId);
   });
@@ -155,19 +162,22 @@ describe("calls", () => {
     await expect(answer).rejects.toMatchObject({ code: -32_006 });
   });
 
-  test.each(["goodbye", "a cut"])("a provider that goes away by %s fails its pending calls at once, and its tools are withdrawn", async (how) => {
-    const broker = await openBroker();
-    const provider = await openAbility(broker.url, { slow: () => new Promise(() => undefined) });
-    const caller = await openAgent(broker.url);
-    const answers = [call(caller, "slow"), call(caller, "slow")];
-    await provider.next("kadi.ability.request");
-    await provider.next("kadi.ability.request");
-    if (how === "goodbye") await provider.request("kadi.session.goodbye");
-    else provider.socket.terminate();
-    for (const answer of answers) await expect(answer).rejects.toMatchObject({ code: -32_007 });
-    await expect(call(caller, "slow")).rejects.toMatchObject({ code: -32_003 });
-    expect(await caller.request("kadi.ability.list")).toEqual({ tools: [] });
-  });
+  test.each(["goodbye", "a cut"])(
+    "a provider that goes away by %s fails its pending calls at once, and its tools are withdrawn",
+    async (how) => {
+      const broker = await openBroker();
+      const provider = await openAbility(broker.url, { slow: () => new Promise(() => undefined) });
+      const caller = await openAgent(broker.url);
+      const answers = [call(caller, "slow"), call(caller, "slow")];
+      await provider.next("kadi.ability.request");
+      await provider.next("kadi.ability.request");
+      if (how === "goodbye") await provider.request("kadi.session.goodbye");
+      else provider.socket.terminate();
+      for (const answer of answers) await expect(answer).rejects.toMatchObject({ code: -32_007 });
+      await expect(call(caller, "slow")).rejects.toMatchObject({ code: -32_003 });
+      expect(await caller.request("kadi.ability.list")).toEqual({ tools: [] });
+    },
+  );
 
   test("a caller that goes away has its calls cancelled at their providers", async () => {
     const broker = await openBroker();
@@ -187,7 +197,7 @@ describe("calls", () => {
     const newer = await openAbility(broker.url, { tool: () => "new" }, { key });
     const caller = await openAgent(broker.url);
     expect(await call(caller, "tool")).toBe("new");
-    expect((await caller.request("kadi.ability.list") as { tools: unknown[] }).tools).toHaveLength(1);
+    expect(((await caller.request("kadi.ability.list")) as { tools: unknown[] }).tools).toHaveLength(1);
     newer.socket.terminate();
     await until(() => broker.status().sessions === 2);
     expect(await call(caller, "tool")).toBe("old");
@@ -200,8 +210,7 @@ describe("events", () => {
     const [publisher, reader] = [await openAgent(broker.url), await openAgent(broker.url)];
     await reader.request("kadi.event.subscribe", { channels: ["echo.*", "echo.test-event", "log.#"] });
     const channels = ["echo", "echo.test-event", "echo.a.b", "log", "log.a", "log.a.b.c", "other", "echo.last"];
-    for (const [data, channel] of channels.entries())
-      await publisher.request("kadi.event.publish", { channel, data });
+    for (const [data, channel] of channels.entries()) await publisher.request("kadi.event.publish", { channel, data });
     const expected = ["echo.test-event", "log", "log.a", "log.a.b.c", "echo.last"];
     for (const channel of expected) expect((await reader.next("kadi.event.delivery"))["channel"]).toBe(channel);
     expect(reader.got("kadi.event.delivery")).toHaveLength(expected.length);
@@ -259,7 +268,12 @@ describe("events", () => {
     for (let run = 0; run < 200; run++) {
       const before = caller.got("kadi.event.delivery").length;
       expect(await call(caller, "echo", { run })).toBe(run);
-      expect(caller.got("kadi.event.delivery").slice(before).map(({ data }) => data)).toEqual([
+      expect(
+        caller
+          .got("kadi.event.delivery")
+          .slice(before)
+          .map(({ data }) => data),
+      ).toEqual([
         [run, 1],
         [run, 2],
       ]);

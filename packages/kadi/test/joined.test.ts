@@ -66,7 +66,9 @@ describe("two brokers in processes of their own, joined by a hub", () => {
       { name: "provider" },
     );
     expect(await call(caller, "add", { x: 1, y: 2 })).toBe(3);
-    const answers = Array.from({ length: 100 }, (_, i) => call(caller, "add", { x: i, y: i }, { targetAgent: "provider" }));
+    const answers = Array.from({ length: 100 }, (_, i) =>
+      call(caller, "add", { x: i, y: i }, { targetAgent: "provider" }),
+    );
     expect(await Promise.all(answers)).toEqual(Array.from({ length: 100 }, (_, i) => 2 * i));
     expect(runs).toBe(101);
     expect(await call(caller, "who")).toMatchObject({ callerAgentId: caller.agentId, callerName: "caller" });
@@ -98,7 +100,12 @@ describe("two brokers in processes of their own, joined by a hub", () => {
       for (let run = 0; run < 100; run++) {
         const before = caller.got("kadi.event.delivery").length;
         expect(await call(caller, "echo", { run })).toBe(run);
-        expect(caller.got("kadi.event.delivery").slice(before).map(({ data }) => data)).toEqual([
+        expect(
+          caller
+            .got("kadi.event.delivery")
+            .slice(before)
+            .map(({ data }) => data),
+        ).toEqual([
           [run, 1],
           [run, 2],
         ]);
@@ -142,26 +149,29 @@ describe("two brokers in processes of their own, joined by a hub", () => {
     await expect(call(caller, "slow")).rejects.toMatchObject(UNKNOWN);
   });
 
-  test.each(["killed", "closed"])("a broker that is %s fails its calls and withdraws its tools; the other goes on", async (how) => {
-    const hub = await openHub();
-    // Where it says goodbye nobody waits for the lease.
-    const lease = how === "killed" ? 600 : 600_000;
-    const [a, b] = await Promise.all([spawnBroker(hub.url, lease), spawnBroker(hub.url, lease)]);
-    const provider = await openAbility(a.url, { slow: () => new Promise(() => undefined) });
-    await openAbility(b.url, { quick: () => "still here" });
-    const caller = await openAgent(b.url);
-    const pending = call(caller, "slow");
-    await provider.next("kadi.ability.request");
-    if (how === "killed") a.child.kill("SIGKILL");
-    else a.child.stdin.end();
-    await expect(pending).rejects.toMatchObject(GONE);
-    await expect(call(caller, "slow")).rejects.toMatchObject(UNKNOWN);
-    expect(await call(caller, "quick")).toBe("still here");
-    // The name is free again.
-    const heir = await openAbility(b.url, { slow: () => "heir" });
-    expect(await call(caller, "slow")).toBe("heir");
-    expect(heir.agentId).not.toBe(provider.agentId);
-  });
+  test.each(["killed", "closed"])(
+    "a broker that is %s fails its calls and withdraws its tools; the other goes on",
+    async (how) => {
+      const hub = await openHub();
+      // Where it says goodbye nobody waits for the lease.
+      const lease = how === "killed" ? 600 : 600_000;
+      const [a, b] = await Promise.all([spawnBroker(hub.url, lease), spawnBroker(hub.url, lease)]);
+      const provider = await openAbility(a.url, { slow: () => new Promise(() => undefined) });
+      await openAbility(b.url, { quick: () => "still here" });
+      const caller = await openAgent(b.url);
+      const pending = call(caller, "slow");
+      await provider.next("kadi.ability.request");
+      if (how === "killed") a.child.kill("SIGKILL");
+      else a.child.stdin.end();
+      await expect(pending).rejects.toMatchObject(GONE);
+      await expect(call(caller, "slow")).rejects.toMatchObject(UNKNOWN);
+      expect(await call(caller, "quick")).toBe("still here");
+      // The name is free again.
+      const heir = await openAbility(b.url, { slow: () => "heir" });
+      expect(await call(caller, "slow")).toBe("heir");
+      expect(heir.agentId).not.toBe(provider.agentId);
+    },
+  );
 
   test("a broker that comes later learns what there is", async () => {
     const hub = await openHub();

@@ -189,7 +189,10 @@ describe("authentication", () => {
     ["nonsense", "nonsense"],
     ["nothing", ""],
     ["one that is too long", "A".repeat(5000)],
-    ["one of another kind", generateKeyPairSync("x25519").publicKey.export({ format: "der", type: "spki" }).toString("base64")],
+    [
+      "one of another kind",
+      generateKeyPairSync("x25519").publicKey.export({ format: "der", type: "spki" }).toString("base64"),
+    ],
   ])("%s is no public key", async (_name, publicKey) => {
     const broker = await openBroker();
     const client = await dial(broker.url);
@@ -227,7 +230,9 @@ describe("networks", () => {
     const broker = await openBroker();
     await expect(openAgent(broker.url, { networks: ["global", "team"] })).rejects.toMatchObject(UNAUTHORISED);
     const client = await openAgent(broker.url);
-    await expect(client.request("kadi.agent.register", { tools: [], networks: ["team"] })).rejects.toMatchObject(UNAUTHORISED);
+    await expect(client.request("kadi.agent.register", { tools: [], networks: ["team"] })).rejects.toMatchObject(
+      UNAUTHORISED,
+    );
   });
 
   test("authorize is asked with the agent id of the key and what it wants to join", async () => {
@@ -288,7 +293,8 @@ describe("networks", () => {
     const odd = ["#", "*", "**", "global.a", "a:b", "$x"];
     const members = await Promise.all(odd.map((network) => openAgent(broker.url, { networks: [network] })));
     for (const member of members) await member.request("kadi.event.subscribe", { channels: ["#"] });
-    for (const [i, member] of members.entries()) await member.request("kadi.event.publish", { channel: "a", data: odd[i] });
+    for (const [i, member] of members.entries())
+      await member.request("kadi.event.publish", { channel: "a", data: odd[i] });
     for (const [i, member] of members.entries()) {
       expect(await member.next("kadi.event.delivery")).toMatchObject({ networkId: odd[i], data: odd[i] });
       expect(member.got("kadi.event.delivery")).toHaveLength(1);

@@ -1,9 +1,9 @@
-import { createServer } from "node:net";
 import process from "node:process";
 import { createHubServer } from "../server.ts";
 import type { HubServer } from "../server.ts";
-import { CliError, UsageError, wholeNumber } from "./arguments.ts";
+import { UsageError, wholeNumber } from "./arguments.ts";
 import type { Arguments, OptionTypes } from "./arguments.ts";
+import { cannotListen, isLoopback } from "./listening.ts";
 import { complain, say, Stopper } from "./terminal.ts";
 
 export const hubOptions: OptionTypes = {
@@ -28,7 +28,7 @@ export async function hub(args: Arguments): Promise<number> {
     try {
       server = await createHubServer({ port, host, allowedHosts, events, onError: complain });
     } catch (error) {
-      throw await cannotListen(error, host, port);
+      throw await cannotListen(error, host, port, "pubsub hub");
     }
     const http = server.url.replace(/^ws/, "http");
     const stream = events ? `, events at GET ${http}/events?type=**` : "";
@@ -43,41 +43,4 @@ export async function hub(args: Arguments): Promise<number> {
   } finally {
     stop.release();
   }
-}
-
-function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "::1" || host.startsWith("127.");
-}
-
-async function cannotListen(error: unknown, host: string, port: number): Promise<unknown> {
-  const code: unknown = (error as NodeJS.ErrnoException).code;
-  switch (code) {
-    case "EADDRINUSE": {
-      const free = await freePort(host, port);
-      const hint = free === undefined ? "choose another with --port" : `try: pubsub hub --port ${free}`;
-      return new CliError(`port ${port} of ${host} is in use, maybe by another hub; ${hint}`);
-    }
-    case "EACCES":
-      return new CliError(`port ${port} needs privileges that this process does not have; try: pubsub hub --port 8080`);
-    case "EADDRNOTAVAIL":
-    case "ENOTFOUND":
-    case "EAI_AGAIN":
-      return new CliError(`${host} is not an address of this computer; --host takes one that is, such as 127.0.0.1`);
-    default:
-      return error;
-  }
-}
-
-/** One of the next ports that nobody has: not taken, only named. */
-async function freePort(host: string, after: number): Promise<number | undefined> {
-  for (let port = after + 1; port <= Math.min(after + 20, 65_535); port++) if (await isFree(host, port)) return port;
-  return undefined;
-}
-
-function isFree(host: string, port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const probe = createServer();
-    probe.once("error", () => resolve(false));
-    probe.listen(port, host, () => probe.close(() => resolve(true)));
-  });
 }

@@ -18,7 +18,12 @@ export function say(line: string): void {
 
 /** Says what is wrong, in one line. */
 export function complain(error: unknown): void {
-  say(`pubsub: ${error instanceof Error ? error.message : String(error)}`);
+  complainAs("pubsub", error);
+}
+
+/** The same, of another program. */
+export function complainAs(program: string, error: unknown): void {
+  say(`${program}: ${error instanceof Error ? error.message : String(error)}`);
 }
 
 /** Why something ended, in the words of whoever knew first. */

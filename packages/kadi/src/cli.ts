@@ -1,0 +1,30 @@
+/**
+ * The `kadi` command. Nothing here ends the process: `main` resolves with the exit code once every handle is closed.
+ */
+import { readFileSync } from "node:fs";
+import { runProgram } from "@alkdev/hub/parts";
+import { broker, brokerOptions } from "./cli/broker.ts";
+import { GENERAL, HELP } from "./cli/help.ts";
+
+/**
+ * Runs the command line and resolves with the exit code: 0 it worked, 1 it failed, 2 the command line is wrong. Never rejects.
+ *
+ * @param argv the arguments alone: `process.argv.slice(2)`
+ */
+export function main(argv: readonly string[]): Promise<number> {
+  return runProgram(
+    {
+      name: "kadi",
+      commands: new Map([["broker", { options: brokerOptions, run: broker }]]),
+      general: GENERAL,
+      help: HELP,
+      version,
+    },
+    argv,
+  );
+}
+
+function version(): string {
+  const manifest = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as { version: string };
+  return manifest.version;
+}

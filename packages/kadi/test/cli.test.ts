@@ -1,0 +1,79 @@
+// The command, as a process of its own.
+import { fileURLToPath } from "node:url";
+import { createHubServer } from "@alkdev/hub";
+import { createServer } from "node:net";
+import type { AddressInfo } from "node:net";
+import { expect, onTestFinished, test } from "vitest";
+import { start } from "../../hub/test/cli-support.ts";
+import type { Run } from "../../hub/test/cli-support.ts";
+import { call, openAbility, openAgent } from "./fixtures/open.ts";
+
+const BIN = fileURLToPath(new URL("../bin/kadi.js", import.meta.url));
+const kadi = (...args: string[]): Run => start(process.execPath, [BIN, ...args]);
+
+async function broker(...args: string[]): Promise<{ run: Run; url: string }> {
+  const run = kadi("broker", "--port", "0", ...args);
+  const [, url = ""] = await run.said("stdout", /^broker: (ws:\S+),.*\n/);
+  return { run, url };
+}
+
+test("kadi broker says where it listens, and agents meet there", async () => {
+  const { run, url } = await broker("--network", "team");
+  expect(run.stdout).toBe(`broker: ${url}, figures at GET ${url.replace("ws:", "http:")}/status\n`);
+  expect(url).toMatch(/^ws:\/\/127\.0\.0\.1:[1-9]\d*$/);
+  await openAbility(url, { tool: () => 1 }, { networks: ["team"] });
+  expect(await call(await openAgent(url, { networks: ["global", "team"] }), "tool")).toBe(1);
+  await expect(openAgent(url, { networks: ["other"] })).rejects.toMatchObject({ code: -32_002 });
+  expect(run.stderr).toBe("");
+});
+
+test.each(["SIGINT", "SIGTERM"] as const)("%s closes every session and exits with 0", async (signal) => {
+  const { run, url } = await broker();
+  const agent = await openAgent(url);
+  run.child.kill(signal);
+  expect(await agent.closed).toMatchObject({ code: 1001 });
+  expect(await run.ended).toBe(0);
+});
+
+test("two with the same --hub are one", async () => {
+  const hub = await createHubServer({ port: 0 });
+  onTestFinished(() => hub.close());
+  const [one, other] = await Promise.all([broker("--hub", hub.url), broker("--hub", hub.url)]);
+  await openAbility(one.url, { tool: () => 1 });
+  expect(await call(await openAgent(other.url), "tool")).toBe(1);
+  one.run.child.kill("SIGINT");
+  expect(await one.run.ended).toBe(0);
+});
+
+test("a port that is taken is said to be so, with another", async () => {
+  const taken = createServer();
+  await new Promise<void>((resolve) => taken.listen(0, "127.0.0.1", resolve));
+  onTestFinished(() => void taken.close());
+  const { port } = taken.address() as AddressInfo;
+  const run = kadi("broker", "--port", String(port));
+  expect(await run.ended).toBe(1);
+  expect(run.stderr).toMatch(
+    new RegExp(`^kadi: port ${port} of 127\\.0\\.0\\.1 is in use, maybe by another broker; .*--port`),
+  );
+});
+
+test.each([
+  [["broker", "extra"], /^kadi: broker takes options only/],
+  [["broker", "--port", "x"], /^kadi: --port takes a whole number/],
+  [["brokr"], /^kadi: there is no command "brokr"; did you mean broker\?\nSee: kadi help\n$/],
+  [[], /^kadi: a command is missing: broker/],
+])("%j is a wrong command line: exit code 2, and what to do", async (args, said) => {
+  const run = kadi(...args);
+  expect(await run.ended).toBe(2);
+  expect(run.stderr).toMatch(said);
+  expect(run.stdout).toBe("");
+});
+
+test("the help is on stdout, and no line is wider than 110 columns", async () => {
+  for (const args of [["--help"], ["help", "broker"], ["broker", "-h"]]) {
+    const run = kadi(...args);
+    expect(await run.ended).toBe(0);
+    expect(run.stdout).toContain("kadi broker");
+    for (const line of run.lines) expect(line.length).toBeLessThanOrEqual(110);
+  }
+});
