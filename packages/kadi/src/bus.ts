@@ -17,7 +17,7 @@ export interface BusListener {
 export interface Listening {
   /** Resolves when it is live; undefined where it is already. */
   readonly live: Promise<void> | undefined;
-  stop(): void;
+  readonly stop: () => void;
 }
 
 class BusSink implements Sink {

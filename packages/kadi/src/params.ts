@@ -36,20 +36,22 @@ export function tools(params: Params): Tool[] {
   const value = params["tools"] ?? [];
   if (!Array.isArray(value)) throw invalid("tools", "must be an array", value);
   const seen = new Set<string>();
-  return value.map((each: unknown) => {
+  const out: Tool[] = [];
+  for (const each of value as unknown[]) {
     if (!isObject(each)) throw invalid("tools", "must hold objects", each);
     const { description, inputSchema, outputSchema } = each;
     const name = optionalName(each, "name");
     if (name === undefined) throw invalid("tools", "must hold tools with names", each);
     if (seen.has(name)) throw invalid("tools", "names a tool twice", name);
     seen.add(name);
-    return {
+    out.push({
       name,
       ...(typeof description === "string" && { description }),
       ...(inputSchema !== undefined && { inputSchema }),
       ...(outputSchema !== undefined && { outputSchema }),
-    };
-  });
+    });
+  }
+  return out;
 }
 
 export function invalid(name: string, must: string, value: unknown): RpcError {

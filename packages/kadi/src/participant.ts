@@ -259,7 +259,7 @@ export class Participant implements Provider {
     const wanted = this.#wanted(channels, network);
     const { limits } = this.#common;
     const added: string[] = [];
-    const live: (Promise<void> | undefined)[] = [];
+    const live: Promise<void>[] = [];
     try {
       for (const [key, filter] of wanted) {
         let listening = this.#subscriptions.get(key);
@@ -273,7 +273,7 @@ export class Participant implements Provider {
           this.#subscriptions.set(key, listening);
           added.push(key);
         }
-        live.push(listening.live);
+        if (listening.live !== undefined) live.push(listening.live);
       }
       await Promise.all(live);
     } catch (error) {

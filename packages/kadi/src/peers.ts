@@ -77,7 +77,7 @@ export class Peers {
     };
     this.#listening.push(this.#bus.listen({ type: BROKERS, id: this.#bus.id }, listener));
     if (this.#bus.shared) this.#listening.push(this.#bus.listen({ type: BROKERS, id: "" }, listener));
-    await Promise.all(this.#listening.map(({ live }) => live));
+    await Promise.all(this.#listening.flatMap(({ live }) => live ?? []));
     if (!this.#bus.shared) return;
     await this.#say({ kind: "ask" });
     await this.#say({ kind: "agents", version: this.#version, sessions: [] });

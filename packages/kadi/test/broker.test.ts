@@ -2,7 +2,8 @@
 import { createHash, createPublicKey } from "node:crypto";
 import { describe, expect, test } from "vitest";
 import { call, dial, openAbility, openAgent, openBroker, until } from "./fixtures/open.ts";
-import { newKey, RawClient } from "./fixtures/raw-client.ts";
+import { newKey } from "./fixtures/raw-client.ts";
+import type { RawClient } from "./fixtures/raw-client.ts";
 
 describe("a raw WebSocket client", () => {
   test.each(["", "/kadi"])(

@@ -73,7 +73,7 @@ test("the help is on stdout, and no line is wider than 110 columns", async () =>
   for (const args of [["--help"], ["help", "broker"], ["broker", "-h"]]) {
     const run = kadi(...args);
     expect(await run.ended).toBe(0);
-    expect(run.stdout).toContain("kadi broker");
+    expect(run.stdout).toContain("Usage: kadi ");
     for (const line of run.lines) expect(line.length).toBeLessThanOrEqual(110);
   }
 });

@@ -13,7 +13,7 @@ import { startProxy } from "../../hub/test/fixtures/proxy.ts";
 import type { Proxy, ProxyOptions } from "../../hub/test/fixtures/proxy.ts";
 import { call, openAbility, openAgent, openBroker, until } from "./fixtures/open.ts";
 import type { OpenBroker } from "./fixtures/open.ts";
-import { RawClient } from "./fixtures/raw-client.ts";
+import type { RawClient } from "./fixtures/raw-client.ts";
 
 const GONE = { code: -32_007 };
 const UNKNOWN = { code: -32_003 };

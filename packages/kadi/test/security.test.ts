@@ -383,25 +383,21 @@ describe("limits", () => {
     expect(broker.status().sessions).toBe(2);
   });
 
-  test("a flood is refused, then cut off, and others go on", async () => {
+  test("a flood is refused, then cut off, and others are served meanwhile", async () => {
     const broker = await openBroker({ limits: { rate: 200 } });
     const others = await bystanders(broker.url);
     const villain = await openAgent(broker.url);
-    for (let i = 0; i < 20_000; i++) villain.notify("kadi.event.publish", { channel: "flood.x", data: i });
+    const flood = async (): Promise<void> => {
+      while (villain.socket.readyState === villain.socket.OPEN) {
+        for (let i = 0; i < 500; i++) villain.notify("kadi.event.publish", { channel: "flood.x", data: i });
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    };
+    await Promise.all([flood(), others()]);
     expect(await villain.closed).toMatchObject({ code: 1008 });
     expect(villain.messages.some(({ error }) => error?.code === LIMIT.code)).toBe(true);
     await others();
     expect(broker.status().sessions).toBe(2);
-  });
-
-  test("a flood does not slow those who speak meanwhile", async () => {
-    const broker = await openBroker();
-    const others = await bystanders(broker.url);
-    const villain = await openAgent(broker.url);
-    for (let i = 0; i < 50_000; i++) villain.notify("kadi.session.ping");
-    await others();
-    expect(await villain.closed).toMatchObject({ code: 1008 });
-    await others();
   });
 
   test("sessions, tools, networks, subscriptions", async () => {
