@@ -131,7 +131,7 @@ type HandlerOf<C, K extends keyof C> = C extends AnyContract
 export interface OperationLimits {
   /** Calls and streams of this side that are under way; one more rejects with `LIMIT`. Default 10,000. */
   readonly pending?: number;
-  /** Handlers that run; one more request is `UNAVAILABLE`. Default 1,000. */
+  /** Handlers that run; one more request is `UNAVAILABLE`. Default 10,000. */
   readonly running?: number;
   /** Operations that are handled here; one more rejects with `LIMIT`. Default 1,000. */
   readonly operations?: number;

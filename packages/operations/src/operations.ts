@@ -78,7 +78,7 @@ export class WiredOperations implements WireReceiver {
 
   /** @param pubsub undefined for the router's own place, which needs neither groups nor a registration */
   constructor(wire: Wire, pubsub: AnyPubSub | undefined, options: OperationsOptions) {
-    const { pending = 10_000, running = 1000, operations = 1000 } = options.limits ?? {};
+    const { pending = 10_000, running = 10_000, operations = 1000 } = options.limits ?? {};
     checkCount("limits.pending", pending);
     checkCount("limits.running", running);
     checkCount("limits.operations", operations);

@@ -1,5 +1,5 @@
 import { deadline as timer, Recent } from "@alkdev/pubsub/transport";
-import type { Calls } from "./caller.ts";
+import type { Calls, Parent } from "./caller.ts";
 import { messageOf, OperationError } from "./errors.ts";
 import { callEvent } from "./events.ts";
 import type { CallEvent, CallEvents, Identity, Requested } from "./events.ts";
@@ -108,7 +108,9 @@ class Execution {
   readonly #request: Requested;
   readonly #handled: Handled;
   readonly #identity: Identity | undefined;
-  readonly #controller = new AbortController();
+  /** Made when a handler asks for its signal: most do not, and one costs more than all else of a call. */
+  #controller: AbortController | undefined;
+  #aborted: OperationError | undefined;
   #iterator: AsyncIterator<unknown> | undefined;
   #credits: number;
   #inFlight = 0;
@@ -146,7 +148,8 @@ class Execution {
 
   abort(reason: OperationError): void {
     this.isOver = true;
-    this.#controller.abort(reason);
+    this.#aborted ??= reason;
+    this.#controller?.abort(this.#aborted);
     this.#wake?.();
     // A generator that is parked is returned when it comes to its next yield; the signal is what wakes it before.
     this.#return();
@@ -253,7 +256,7 @@ class Execution {
       () => this.#delivered(),
       (error: unknown) => {
         this.#delivered();
-        if (this.#controller.signal.aborted) return;
+        if (this.#aborted !== undefined) return;
         // Where the link is at its end, this is for nobody; else something is wrong with this answer alone.
         const message = `An answer of ${this.#handled.name} could not be sent: ${messageOf(error)}`;
         this.isOver = true;
@@ -303,20 +306,30 @@ class Execution {
     }
   }
 
+  get #signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController();
+      if (this.#aborted !== undefined) this.#controller.abort(this.#aborted);
+    }
+    return this.#controller.signal;
+  }
+
   #context(): CallContext {
     const { requestId, operationId, parentRequestId, deadline } = this.#request;
-    const { signal } = this.#controller;
     const { calls } = this.#responder;
-    const parent = { requestId, deadline, signal };
+    const signal = (): AbortSignal => this.#signal;
+    const parent = (): Parent => ({ requestId, deadline, signal: signal() });
     const context = {
       requestId,
       operationId,
       parentRequestId,
       identity: this.#identity,
       deadline,
-      signal,
-      call: (name: string, input: unknown, options?: CallOptions) => calls.call(name, input, options, parent),
-      stream: (name: string, input: unknown, options?: StreamOptions) => calls.stream(name, input, options, parent),
+      get signal() {
+        return signal();
+      },
+      call: (name: string, input: unknown, options?: CallOptions) => calls.call(name, input, options, parent()),
+      stream: (name: string, input: unknown, options?: StreamOptions) => calls.stream(name, input, options, parent()),
       client: () => context,
     };
     return context as unknown as CallContext;

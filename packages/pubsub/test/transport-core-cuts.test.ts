@@ -41,11 +41,26 @@ class Silent implements Transport {
   }
 
   publish(): Promise<void> {
+    this.calls.push("publish");
     return new Promise(() => undefined);
   }
 
   close(): void {}
 }
+
+test.each([true, false])(
+  "what is subscribed to while connecting is asked for before what waits is published (echo: %s)",
+  async (echo) => {
+    const transport = new Silent(echo);
+    const target = defineEventTarget(transport, { closeTimeout: 0 });
+    const pubsub = createPubSub({ eventTarget: target });
+    const published = pubsub.publish("a", "1", null);
+    await pubsub.subscribe("a", "1");
+    expect(transport.calls).toEqual(["subscribe", "publish"]);
+    void target.close();
+    await expect(published).rejects.toMatchObject({ code: "CLOSED" });
+  },
+);
 
 test.each([true, false])("a publish that is never answered settles when the PubSub closes (echo: %s)", async (echo) => {
   const target = defineEventTarget(new Silent(echo));
