@@ -45,6 +45,8 @@ export async function createKadiBroker(options: KadiBrokerOptions = {}): Promise
 }
 
 class Broker implements KadiBroker {
+  url = "";
+  port = 0;
   readonly #options: KadiBrokerOptions;
   readonly #host: string;
   readonly #limits: Limits;
@@ -82,14 +84,9 @@ class Broker implements KadiBroker {
   async open(): Promise<void> {
     await this.#common.peers.open();
     await listen(this.#server, this.#options.port ?? 8080, this.#host);
-  }
-
-  get url(): string {
-    return addressOf(this.#server, this.#host);
-  }
-
-  get port(): number {
-    return (this.#server.address() as AddressInfo).port;
+    // Kept: a server that was closed has no address any more.
+    this.url = addressOf(this.#server, this.#host);
+    this.port = (this.#server.address() as AddressInfo).port;
   }
 
   status(): KadiBrokerStatus {

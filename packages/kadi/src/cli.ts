@@ -4,7 +4,11 @@
 import { readFileSync } from "node:fs";
 import { runProgram } from "@alkdev/hub/parts";
 import { broker, brokerOptions } from "./cli/broker.ts";
+import { call } from "./cli/call.ts";
+import { events, eventsOptions } from "./cli/events.ts";
 import { GENERAL, HELP } from "./cli/help.ts";
+import { sessionOptions } from "./cli/session.ts";
+import { tools } from "./cli/tools.ts";
 
 /**
  * Runs the command line and resolves with the exit code: 0 it worked, 1 it failed, 2 the command line is wrong. Never rejects.
@@ -15,7 +19,12 @@ export function main(argv: readonly string[]): Promise<number> {
   return runProgram(
     {
       name: "kadi",
-      commands: new Map([["broker", { options: brokerOptions, run: broker }]]),
+      commands: new Map([
+        ["broker", { options: brokerOptions, run: broker }],
+        ["events", { options: eventsOptions, run: events }],
+        ["tools", { options: sessionOptions, run: tools }],
+        ["call", { options: sessionOptions, run: call }],
+      ]),
       general: GENERAL,
       help: HELP,
       version,

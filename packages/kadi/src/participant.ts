@@ -77,7 +77,11 @@ export class Participant implements Provider {
   readonly #subscriptions = new Map<string, Listening>();
   readonly #publishing = new Set<Promise<void>>();
   readonly #made = new Map<string, PendingCall>();
+  /** Calls whose tool is still looked for. */
+  #looking = 0;
   readonly #serving = new Set<string>();
+  /** The last gap of each network. */
+  readonly #gaps = new Map<string, string>();
   #isOver = false;
 
   private constructor(common: Common, identity: Identity, introduction: Introduction, side: ParticipantSide) {
@@ -180,10 +184,14 @@ export class Participant implements Provider {
   async call(tool: string, input: unknown, target?: string): Promise<PendingCall> {
     const { directory, peers, calls, limits } = this.#common;
     const find = (): ReturnType<Directory["find"]> => directory.find(tool, this.#networks, target);
+    if (this.#made.size + this.#looking >= limits.calls)
+      throw new RpcError(CODES.LIMIT, `A session may have ${limits.calls} calls without an answer (limits.calls).`);
     let agent = find();
     if (agent === undefined) {
       // It may have registered at another broker a moment ago.
+      this.#looking++;
       await peers.upToDate();
+      this.#looking--;
       agent = find();
     }
     if (agent === undefined) {
@@ -196,8 +204,6 @@ export class Participant implements Provider {
       );
     }
     if (this.#isOver) throw new RpcError(CODES.CANCELLED, "The session is over.");
-    if (this.#made.size >= limits.calls)
-      throw new RpcError(CODES.LIMIT, `A session may have ${limits.calls} calls without an answer (limits.calls).`);
     const call = calls.call(agent, tool, input, { agentId: this.identity.agentId, name: this.#introduction.name });
     this.#made.set(call.name, call);
     const done = (): void => void this.#made.delete(call.name);
@@ -307,10 +313,18 @@ export class Participant implements Provider {
           if (this.#once(envelope, event))
             this.#side.delivered({ channel: channelOfType(envelope.type), data, networkId, agentId });
         },
-        gap: (gap) => this.#side.gap({ ...gap, networkId }),
+        gap: (gap) => this.#missed(gap, networkId),
         lost: (error) => this.#side.failed(error),
       },
     );
+  }
+
+  /** What several subscriptions have missed at once is one loss. */
+  #missed(gap: Gap, networkId: string): void {
+    const text = JSON.stringify(gap);
+    if (this.#gaps.get(networkId) === text) return;
+    this.#gaps.set(networkId, text);
+    this.#side.gap({ ...gap, networkId });
   }
 
   #stop(key: string): void {

@@ -282,6 +282,19 @@ describe("events", () => {
   });
 });
 
+test("a broker that was closed says so to its sessions, and is done; closing it again changes nothing", async () => {
+  const broker = await openBroker();
+  const { url, port } = broker;
+  const caller = await openAgent(url);
+  await openAbility(url, { slow: () => new Promise(() => undefined) });
+  const pending = call(caller, "slow");
+  await broker.close();
+  await expect(pending).rejects.toThrow("closed with 1001");
+  await broker.close();
+  expect(broker).toMatchObject({ url, port });
+  expect(broker.status()).toMatchObject({ sessions: 0, agents: 0, calls: 0 });
+});
+
 test("a session that is silent for too long is dropped; one that pings is not", async () => {
   const broker = await openBroker({ limits: { silence: 300, rate: Infinity } });
   const [silent, lively] = [await openAgent(broker.url), await openAgent(broker.url)];

@@ -6,7 +6,7 @@ import type { AddressInfo } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
 import { start } from "../../hub/test/cli-support.ts";
 import type { Run } from "../../hub/test/cli-support.ts";
-import { call, openAbility, openAgent } from "./fixtures/open.ts";
+import { call, openAbility, openAgent, openBroker } from "./fixtures/open.ts";
 
 const BIN = fileURLToPath(new URL("../bin/kadi.js", import.meta.url));
 const kadi = (...args: string[]): Run => start(process.execPath, [BIN, ...args]);
@@ -45,6 +45,61 @@ test("two with the same --hub are one", async () => {
   expect(await one.run.ended).toBe(0);
 });
 
+test("kadi tools lists what there is, and kadi call calls it", async () => {
+  const { url } = await openBroker();
+  await openAbility(url, { add: ({ a, b }: { a: number; b: number }) => ({ sum: a + b }) }, { name: "math" });
+  const tools = kadi("tools", "--url", url);
+  expect(await tools.ended).toBe(0);
+  expect(tools.stdout).toBe("math  add  add\n");
+  const good = kadi("call", "math", "add", '{"a":1,"b":2}', "--json", "--url", url);
+  expect(await good.ended).toBe(0);
+  expect(good.stdout).toBe('{"sum":3}\n');
+  const bad = kadi("call", "math", "nothing", "--url", url);
+  expect(await bad.ended).toBe(1);
+  expect(bad.stderr).toMatch(/^kadi: No agent "math" with the tool "nothing"/);
+  expect(bad.stdout).toBe("");
+});
+
+test("^C cancels a call, and its provider is told", async () => {
+  const { url } = await openBroker();
+  const provider = await openAbility(url, { slow: () => new Promise(() => undefined) }, { name: "slow" });
+  const run = kadi("call", "slow", "slow", "--url", url);
+  const { requestId } = await provider.next("kadi.ability.request");
+  run.child.kill("SIGINT");
+  expect(await provider.next("kadi.ability.cancel")).toMatchObject({ requestId });
+  expect(await run.ended).toBe(130);
+});
+
+test("kadi events prints what is published once it says live, and ends after --count", async () => {
+  const { url } = await openBroker();
+  const run = kadi("events", "echo.*", "--json", "--count", "2", "--url", url);
+  await run.said("stderr", /^live: echo\.\*\n/);
+  const publisher = await openAgent(url);
+  for (const channel of ["echo.a", "other", "echo.b", "echo.c"])
+    await publisher.request("kadi.event.publish", { channel, data: channel });
+  expect(await run.ended).toBe(0);
+  expect(run.lines.map((line) => (JSON.parse(line) as { data: string }).data)).toEqual(["echo.a", "echo.b"]);
+});
+
+test("kadi events says that its session is over, with exit code 1; and ^C ends it with 0", async () => {
+  const broker = await openBroker();
+  const [one, other] = [kadi("events", "a", "--url", broker.url), kadi("events", "a", "--url", broker.url)];
+  await Promise.all([one.said("stderr", /^live/), other.said("stderr", /^live/)]);
+  one.child.kill("SIGINT");
+  expect(await one.ended).toBe(0);
+  await broker.close();
+  expect(await other.ended).toBe(1);
+  expect(other.stderr).toContain("kadi: the session is over: 1001, The broker was closed.");
+});
+
+test("an address where no broker is, is said to be so", async () => {
+  const broker = await openBroker();
+  await broker.close();
+  const run = kadi("tools", "--url", broker.url);
+  expect(await run.ended).toBe(1);
+  expect(run.stderr).toContain(`kadi: No broker at ${broker.url}: `);
+});
+
 test("a port that is taken is said to be so, with another", async () => {
   const taken = createServer();
   await new Promise<void>((resolve) => taken.listen(0, "127.0.0.1", resolve));
@@ -61,7 +116,11 @@ test.each([
   [["broker", "extra"], /^kadi: broker takes options only/],
   [["broker", "--port", "x"], /^kadi: --port takes a whole number/],
   [["brokr"], /^kadi: there is no command "brokr"; did you mean broker\?\nSee: kadi help\n$/],
-  [[], /^kadi: a command is missing: broker/],
+  [[], /^kadi: a command is missing: broker, events, tools or call/],
+  [["events"], /^kadi: events needs a channel or a pattern/],
+  [["call", "agent"], /^kadi: call needs an agent and a tool/],
+  [["call", "agent", "tool", "{"], /^kadi: the input must be JSON/],
+  [["tools", "--url", "http://x"], /^kadi: the broker's address must be like ws:/],
 ])("%j is a wrong command line: exit code 2, and what to do", async (args, said) => {
   const run = kadi(...args);
   expect(await run.ended).toBe(2);
@@ -70,7 +129,7 @@ test.each([
 });
 
 test("the help is on stdout, and no line is wider than 110 columns", async () => {
-  for (const args of [["--help"], ["help", "broker"], ["broker", "-h"]]) {
+  for (const args of [["--help"], ["help", "broker"], ["events", "-h"], ["help", "tools"], ["call", "--help"]]) {
     const run = kadi(...args);
     expect(await run.ended).toBe(0);
     expect(run.stdout).toContain("Usage: kadi ");

@@ -280,7 +280,7 @@ describe("a backplane that is slow, repeats or breaks", () => {
       const caller = await openAgent(b.url);
       const [cutBroker, proxy] = whose === "the caller's" ? [b, proxyB] : [a, proxyA];
       const reader = await openAgent(cutBroker.url);
-      await reader.request("kadi.event.subscribe", { channels: ["a.*"], networkId: "global" });
+      await reader.request("kadi.event.subscribe", { channels: ["a.*", "a.b", "#"], networkId: "global" });
       const pending = call(caller, "slow");
       await provider.next("kadi.ability.request");
       if (whose === "the provider's") {
@@ -298,6 +298,9 @@ describe("a backplane that is slow, repeats or breaks", () => {
       }
       expect(await reader.next("kadi.event.gap")).toMatchObject({ reason: "reconnect", networkId: "global" });
       expect(await call(caller, "quick")).toBe("quick");
+      // One loss, however many patterns there are.
+      await reader.request("kadi.session.ping");
+      expect(reader.got("kadi.event.gap")).toHaveLength(1);
     },
   );
 });

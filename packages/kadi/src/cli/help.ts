@@ -22,6 +22,60 @@ Examples:
   kadi broker --port 9000 --network team-a --network team-b
   kadi broker --hub ws://localhost:8081
 `,
+  events: `Usage: kadi events PATTERN... [options]
+
+Prints events as they arrive, each on a line of stdout: the time, the channel, the data. Once it listens,
+it says "live" on stderr: what is published after that is printed, or its loss is.
+
+  PATTERN  a channel, or a pattern: * is one word, a last # any number of them.
+           Quote it, so that the shell leaves it alone.
+
+Options:
+  -u, --url URL       the broker (default: the environment's KADI_URL, else ws://localhost:8080)
+  -n, --network NAME  a network to join (default: global); give it again for more
+      --json          prints each event as one line of JSON: {"channel":…,"data":…,"networkId":…}
+  -c, --count N       ends after N events
+  -h, --help          shows this
+
+A loss is a line in the place where the events are missing: "gap: …", or with --json {"gap":…}. A session that
+ends is not begun again: the exit code is 1. SIGINT (^C) ends it with 0.
+
+Examples:
+  kadi events 'echo.*'
+  kadi events '#' --json | jq .data
+`,
+  tools: `Usage: kadi tools [options]
+
+Prints the tools that there are, each on a line: the agent, the tool, what it does.
+
+Options:
+  -u, --url URL       the broker (default: the environment's KADI_URL, else ws://localhost:8080)
+  -n, --network NAME  a network to join (default: global); give it again for more
+      --json          prints each as one line of JSON, with its schemas and its agent's id
+  -h, --help          shows this
+
+Example:
+  kadi tools
+`,
+  call: `Usage: kadi call AGENT TOOL [INPUT] [options]
+
+Calls a tool and prints what it returned, as JSON.
+
+  AGENT  the agent's name, or its id
+  TOOL   the tool's name
+  INPUT  JSON, as one word of the shell (default {})
+
+Options:
+  -u, --url URL       the broker (default: the environment's KADI_URL, else ws://localhost:8080)
+  -n, --network NAME  a network to join (default: global); give it again for more
+      --json          prints the result on one line
+  -h, --help          shows this
+
+^C cancels the call, and the exit code is 130.
+
+Example:
+  kadi call echo-js echo '{"message":"hi"}'
+`,
 };
 
 export const GENERAL = `Usage: kadi COMMAND [options]
@@ -29,12 +83,19 @@ export const GENERAL = `Usage: kadi COMMAND [options]
 Agents and abilities find one another, call each other's tools and exchange events.
 
 Commands:
-  broker          runs a broker, where agents meet
-  help [COMMAND]  shows this, or all about a command
+  broker                   runs a broker, where agents meet
+  events PATTERN...        prints events as they arrive
+  tools                    prints the tools that there are
+  call AGENT TOOL [INPUT]  calls a tool and prints what it returned
+  help [COMMAND]           shows this, or all about a command
 
 Options:
   -h, --help     shows this, or all about a command
       --version  shows the version
 
-Exit codes: 0 it worked; 1 it failed; 2 the command line is wrong, and nothing was tried.
+Environment:
+  KADI_URL  the broker to use where no --url is given, instead of ws://localhost:8080
+
+Exit codes: 0 it worked; 1 it failed; 2 the command line is wrong, and nothing was tried;
+130 ^C cancelled a call.
 `;
