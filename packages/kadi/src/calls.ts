@@ -75,6 +75,8 @@ export class Calls {
   readonly #pending = new Map<string, Pending>();
   /** Served here: who runs it, and which broker waits for it. */
   readonly #served = new Map<string, { readonly provider: Provider; readonly broker: string }>();
+  /** Answers that are not accepted yet. */
+  readonly #answering = new Set<string>();
   /** Lately served: a target that delivers twice must not run a tool twice. */
   readonly #known = new Recent<true>(16_384);
 
@@ -88,9 +90,9 @@ export class Calls {
     return this.#pending.size;
   }
 
-  /** The names of the calls that are served here. */
+  /** The names of the calls that are served here, those included whose answer could not be sent yet. */
   served(): string[] {
-    return [...this.#served.keys()];
+    return [...this.#served.keys(), ...this.#answering];
   }
 
   // ------------------------------------------------------------------------------------------------- the caller's side
@@ -166,6 +168,7 @@ export class Calls {
   }
 
   async #reply(broker: string, call: string, outcome: Outcome, provider?: Provider): Promise<void> {
+    this.#answering.add(call);
     // Topics may overtake one another on their way. What was accepted before the answer was sent does not.
     await provider?.published();
     const send = (outcome: Outcome): Promise<void> =>
@@ -177,6 +180,8 @@ export class Calls {
       });
     } catch (error) {
       this.#onError(error);
+    } finally {
+      this.#answering.delete(call);
     }
   }
 

@@ -7,7 +7,9 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { createHubEventTarget, createHubServer } from "@alkdev/hub";
 import type { HubServer } from "@alkdev/hub";
+import { createKadiBroker } from "@alkdev/kadi";
 import { createPubSub } from "@alkdev/pubsub";
+import type { AlkEventTarget } from "@alkdev/pubsub/transport";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { startProxy } from "../../hub/test/fixtures/proxy.ts";
 import type { Proxy, ProxyOptions } from "../../hub/test/fixtures/proxy.ts";
@@ -38,14 +40,21 @@ async function spawnBroker(hub: string, lease = 15_000): Promise<BrokerProcess> 
 }
 
 /** A broker in this process, whose way to the hub a test can hold up or cut. */
-async function brokerVia(hub: HubServer, options: ProxyOptions = {}): Promise<{ broker: OpenBroker; proxy: Proxy }> {
+async function brokerVia(
+  hub: HubServer,
+  { lease, ...options }: ProxyOptions & { lease?: number } = {},
+): Promise<{ broker: OpenBroker; proxy: Proxy; backplane: AlkEventTarget }> {
   const proxy = await startProxy(hub.port, options);
   onTestFinished(() => proxy.close());
   const backplane = createHubEventTarget(proxy.url, { backoff: { min: 5, max: 50 } });
   // Registered first, so that it is closed last.
   onTestFinished(() => backplane.close());
-  const broker = await openBroker({ backplane, authorize: ({ networks }) => networks });
-  return { broker, proxy };
+  const broker = await openBroker({
+    backplane,
+    authorize: ({ networks }) => networks,
+    ...(lease !== undefined && { lease }),
+  });
+  return { broker, proxy, backplane };
 }
 
 describe("two brokers in processes of their own, joined by a hub", () => {
@@ -154,7 +163,7 @@ describe("two brokers in processes of their own, joined by a hub", () => {
     async (how) => {
       const hub = await openHub();
       // Where it says goodbye nobody waits for the lease.
-      const lease = how === "killed" ? 600 : 600_000;
+      const lease = how === "killed" ? 3000 : 600_000;
       const [a, b] = await Promise.all([spawnBroker(hub.url, lease), spawnBroker(hub.url, lease)]);
       const provider = await openAbility(a.url, { slow: () => new Promise(() => undefined) });
       await openAbility(b.url, { quick: () => "still here" });
@@ -269,6 +278,69 @@ describe("a backplane that is slow, repeats or breaks", () => {
     proxy.cut();
     answer("after the cut");
     expect(await pending).toBe("after the cut");
+  });
+
+  test("a broker that was silent for a lease is forgotten, and known again once it is back", async () => {
+    const hub = await openHub();
+    const [{ broker: a, proxy }, { broker: b }] = [
+      await brokerVia(hub, { lease: 300 }),
+      await brokerVia(hub, { lease: 300 }),
+    ];
+    const provider = await openAbility(a.url, { slow: () => new Promise(() => undefined), quick: () => "quick" });
+    const caller = await openAgent(b.url);
+    const pending = call(caller, "slow");
+    await provider.next("kadi.ability.request");
+    proxy.freeze();
+    await expect(pending).rejects.toMatchObject(GONE);
+    await until(() => b.status().agents === 0);
+    expect(b.status().brokers).toBe(0);
+    proxy.thaw();
+    await until(() => b.status().agents === 1);
+    expect(await call(caller, "quick")).toBe("quick");
+  });
+
+  test("what cannot be sent meanwhile is refused, and the answer of a call is kept until it can", async () => {
+    const hub = await openHub({ resumeWindow: 0 });
+    const [{ broker: a, proxy }, { broker: b }] = [await brokerVia(hub), await brokerVia(hub)];
+    let answer: (value: unknown) => void = () => undefined;
+    const provider = await openAbility(a.url, { slow: () => new Promise((resolve) => (answer = resolve)) });
+    const caller = await openAgent(b.url);
+    const pending = call(caller, "slow");
+    await provider.next("kadi.ability.request");
+    proxy.refusing = true;
+    proxy.cut();
+    await until(() => a.status().backplane === "interrupted");
+    answer("kept");
+    const unavailable = { code: -32_008 };
+    const local = await openAgent(a.url);
+    await expect(local.request("kadi.event.publish", { channel: "a", data: 1 })).rejects.toMatchObject(unavailable);
+    await expect(call(local, "slow")).rejects.toMatchObject(unavailable);
+    await expect(local.request("kadi.agent.register", { tools: [{ name: "new" }] })).rejects.toMatchObject(unavailable);
+    proxy.refusing = false;
+    expect(await pending).toBe("kept");
+    await expect(call(local, "new")).rejects.toMatchObject(UNKNOWN);
+  });
+
+  test("sessions whose subscriptions the backplane ends are closed with 1011; the others are told when they ask", async () => {
+    const hub = await openHub();
+    const { broker, backplane } = await brokerVia(hub);
+    const [reader, other] = [await openAgent(broker.url), await openAgent(broker.url)];
+    await reader.request("kadi.event.subscribe", { channels: ["#"] });
+    await backplane.close();
+    expect(await reader.closed).toMatchObject({ code: 1011 });
+    await expect(other.request("kadi.event.subscribe", { channels: ["a"] })).rejects.toMatchObject({ code: -32_008 });
+    expect(broker.status().backplane).toBe("closed");
+  });
+
+  test("a broker that cannot reach its backplane, or its port, does not start", async () => {
+    const hub = await openHub();
+    const taken = hub.port;
+    await expect(createKadiBroker({ port: taken })).rejects.toMatchObject({ code: "EADDRINUSE" });
+    await expect(createKadiBroker({ lease: 0 })).rejects.toMatchObject({ code: "INVALID_OPTION" });
+    await hub.close();
+    const backplane = createHubEventTarget(hub.url, { firstAttempts: 1 });
+    onTestFinished(() => backplane.close());
+    await expect(createKadiBroker({ port: 0, backplane })).rejects.toMatchObject({ name: "PubSubError" });
   });
 
   test.each(["the provider's", "the caller's"])(

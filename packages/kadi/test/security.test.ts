@@ -372,6 +372,23 @@ describe("malformed messages", () => {
   });
 });
 
+test.each([
+  [{ tools: "x" }],
+  [{ tools: [1] }],
+  [{ tools: [{}] }],
+  [{ tools: [{ name: "" }] }],
+  [{ tools: [{ name: "x".repeat(300) }] }],
+  [{ tools: [{ name: "a" }, { name: "a" }] }],
+  [{ tools: [], networks: [] }],
+  [{ tools: [], networks: [7] }],
+  [{ tools: [], displayName: 7 }],
+])("what is registered is looked at: %j is refused, and nothing of it stays", async (params) => {
+  const broker = await openBroker();
+  const client = await openAgent(broker.url);
+  await expect(client.request("kadi.agent.register", params)).rejects.toMatchObject({ code: CODES.params });
+  expect(broker.status().agents).toBe(0);
+});
+
 describe("limits", () => {
   test("a frame of 100 MB ends its session alone, unread", async () => {
     const broker = await openBroker();
