@@ -58,6 +58,8 @@ async function measure({ operations }) {
   return { ms: performance.now() - since, primes: counts.reduce((sum, count) => sum + count, 0) };
 }
 
+// Whoever reads the output may go away at any time (`| head`).
+process.stdout.on("error", () => process.exit(1));
 const print = (text) => void process.stdout.write(`${text}\n`);
 const pools = [await openPool(1), await openPool(2)];
 // In alternation, so that whatever else this machine does meets both; the first round only warms up.

@@ -365,6 +365,8 @@ export class Session {
       if (restarted) this.#restart("The far end restarted");
       const resumed = hello.session === this.#id && !restarted && !this.#miscounted;
       this.#welcome(hello, version, resumed);
+      // In this order: one that began anew because of damage hears nothing before its welcome.
+      if (restarted) this.#sayHello(50);
       if (resumed) this.#resend(received);
       // Where we asked to go on with a session of the far end, its welcome tells.
       else if (!this.resumable) this.#startAnew();
@@ -577,9 +579,10 @@ export class Session {
     this.#nonce = randomId();
     this.#deaf = true;
     this.#restart("What the far end sent was damaged");
+    this.#sayHello(50);
   }
 
-  /** The conversation begins anew on the same channel. What was on its way is lost. */
+  /** The conversation begins anew on the same channel, with a hello to follow. What was on its way is lost. */
   #restart(why: string): void {
     this.#welcomed = false;
     this.#flowing = false;
@@ -590,7 +593,6 @@ export class Session {
     this.#rejectAsked(error);
     this.#forgetReceived();
     this.#owner.restarted(why);
-    this.#sayHello(50);
   }
 
   /** @internal */
