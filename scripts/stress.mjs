@@ -48,25 +48,25 @@ rmSync(folder, { recursive: true });
 const number = (n) => n.toLocaleString("en");
 const gapsOf = ({ gaps, gapReasons }) => (gaps === 0 ? "–" : `${number(gaps)} (${gapReasons.join(", ")})`);
 const rows = cells.map((cell) => {
-  const { link, title, times, published, accepted, interrupted, unknown, delivered, problems } = cell;
-  const counts = [times, published, accepted, interrupted, unknown, delivered].map(number);
+  const { link, fault, times, published, accepted, interrupted, unknown, delivered, inGaps, unwanted, problems } = cell;
+  const counts = [times, published, accepted, interrupted, unknown, delivered, inGaps, unwanted].map(number);
   const ends = cell.endings.map((code) => `\`${code}\``).join(", ") || "–";
-  return `| ${[link, title, ...counts, gapsOf(cell), ends, problems.length].join(" | ")} |`;
+  return `| ${[link, fault, ...counts, gapsOf(cell), ends, problems.length].join(" | ")} |`;
 });
 const table = [
-  "| link | fault | times | published | accepted | rejected | unknown | delivered | gaps | ends with | wrong |",
-  "|---|---|---:|---:|---:|---:|---:|---:|---|---|---:|",
+  "| link | fault | times | published | accepted | rejected | unknown | delivered | in gaps | unwanted | gaps | ends with | wrong |",
+  "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---|---|---:|",
   ...rows,
 ].join("\n");
 const byReason = new Map();
-for (const { link, not, title } of impossible) {
+for (const { link, not, fault } of impossible) {
   const key = `${link} | ${not}`;
-  byReason.set(key, [...(byReason.get(key) ?? []), title]);
+  byReason.set(key, [...(byReason.get(key) ?? []), fault]);
 }
 const reasons = [
-  "| link | why not | fault |",
+  "| link | why not | faults |",
   "|---|---|---|",
-  ...[...byReason].map(([key, all]) => `| ${key} | ${all.join("; ")} |`),
+  ...[...byReason].map(([key, all]) => `| ${key} | ${all.join(", ")} |`),
 ].join("\n");
 console.log(table);
 if (status !== 0) {

@@ -32,7 +32,7 @@ const SAYS: Record<Expectation, string> = {
 
 if (RESULTS !== undefined)
   for (const { row, fault, not } of IMPOSSIBLE)
-    appendFileSync(RESULTS, `${JSON.stringify({ link: row.name, title: FAULTS[fault].title, not })}\n`);
+    appendFileSync(RESULTS, `${JSON.stringify({ link: row.name, fault, not })}\n`);
 
 describe("links under stress", () => {
   for (const cell of CELLS) {
@@ -42,8 +42,7 @@ describe("links under stress", () => {
       { timeout: 120_000 + size.milliseconds * 3 },
       async ({ expect }) => {
         const result = await runCell(cell, size);
-        const { title } = FAULTS[fault];
-        const line = { order: CELLS.indexOf(cell), link: row.name, title, ...result };
+        const line = { order: CELLS.indexOf(cell), link: row.name, fault, ...result };
         if (RESULTS !== undefined) appendFileSync(RESULTS, `${JSON.stringify(line)}\n`);
         expect(result).toMatchObject({ problems: [], ...HOLDS[expected] });
         if (expected === "gap") expect(result.gaps).toBeGreaterThan(0);
