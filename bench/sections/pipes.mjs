@@ -78,6 +78,7 @@ async function overPubSub(eventTarget) {
   };
 }
 
+/** @param drained what to wait for after a burst; `send` may ask to wait in the middle of one */
 function raw(send, listen, drained = tick) {
   let told;
   listen(() => told());
@@ -87,7 +88,10 @@ function raw(send, listen, drained = tick) {
       const done = answer();
       send({ type: "expect", payload: count });
       for (let i = 0; i < count;) {
-        for (const end = Math.min(i + BURST, count); i < end; i++) send(messages[i % 1000]);
+        for (const end = Math.min(i + BURST, count); i < end; i++) {
+          const full = send(messages[i % 1000]);
+          if (full instanceof Promise) await full;
+        }
         await drained();
       }
       await done;
@@ -130,9 +134,8 @@ const contestants = {
     make() {
       const child = startChild("raw");
       return raw(
-        (message) => child.stdin.write(`${JSON.stringify(message)}\n`),
+        (message) => child.stdin.write(`${JSON.stringify(message)}\n`) || once(child.stdin, "drain"),
         (listener) => lines(child.stdout, (line) => listener(JSON.parse(line))),
-        () => (child.stdin.writableNeedDrain ? once(child.stdin, "drain") : tick()),
       );
     },
   },
