@@ -16,6 +16,9 @@ import type { SessionOptions, SessionOwner } from "./session-contract.ts";
 /** Malformed frames that a link survives; one more ends it. One is forgiven a minute. */
 const MAX_MALFORMED = 16;
 
+/** Events of one turn after which they are acknowledged in the middle of it. */
+const ACK_EVERY = 256;
+
 /** How many frames are sent between two looks at what waits in the channel; asking a socket costs. */
 const LOOK_EVERY = 64;
 
@@ -77,6 +80,8 @@ export class Session {
   readonly #asked = new Map<number, Pending>();
   readonly #answers: Answers;
   #ackDue = false;
+  /** How many events were acknowledged by the last word of it. */
+  #lastAck = 0;
   /** Frames sent since the last look at what waits in the channel. */
   #unlooked = 0;
   #malformed = 0;
@@ -556,6 +561,7 @@ export class Session {
   #forgetReceived(): void {
     this.#miscounted = false;
     this.#answers.reset();
+    this.#lastAck = 0;
   }
 
   #sendAll(items: readonly (Sent | Told)[]): void {
@@ -697,7 +703,11 @@ export class Session {
   }
 
   #ackSoon(): void {
-    if (this.#ackDue) return;
+    if (this.#ackDue) {
+      // A turn may go on for long while more and more arrives, and the far end holds on to all of it.
+      if (this.#answers.answered - this.#lastAck >= ACK_EVERY) this.#ack();
+      return;
+    }
     this.#ackDue = true;
     afterArrivals(() => {
       this.#ack();
@@ -708,7 +718,8 @@ export class Session {
   #ack(): void {
     if (!this.#ackDue) return;
     this.#ackDue = false;
-    this.#send("$ack", { received: this.#answers.answered });
+    this.#lastAck = this.#answers.answered;
+    this.#send("$ack", { received: this.#lastAck });
   }
 
   #beat(heartbeat: number): void {
