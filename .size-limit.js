@@ -26,10 +26,10 @@ export default [
   // Target: 3 kB beside createPubSub.
   ...[
     ["broadcast-channel", "createBroadcastChannelEventTarget", "22.6 kB"],
-    ["message-port", "createMessagePortEventTarget", "22.4 kB"],
-    ["websocket", "createWebSocketEventTarget", "22.5 kB"],
+    ["message-port", "createMessagePortEventTarget", "22.6 kB"],
+    ["websocket", "createWebSocketEventTarget", "22.6 kB"],
     ["stdio", "createStdioEventTarget", "23.5 kB"],
-    ["worker", "createWorkerEventTarget", "22.4 kB"],
+    ["worker", "createWorkerEventTarget", "22.6 kB"],
     ["iroh", "createIrohEventTarget", "23.4 kB"],
   ].map(([file, create, limit]) =>
     entry(
