@@ -30,7 +30,7 @@ export default [
     ["websocket", "createWebSocketEventTarget", "22.6 kB"],
     ["stdio", "createStdioEventTarget", "23.5 kB"],
     ["worker", "createWorkerEventTarget", "22.6 kB"],
-    ["iroh", "createIrohEventTarget", "23.4 kB"],
+    ["iroh", "createIrohEventTarget", "23.6 kB"],
   ].map(([file, create, limit]) =>
     entry(
       `@alkdev/pubsub/event-target-${file}: ${create}, with createPubSub`,
