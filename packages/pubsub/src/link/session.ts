@@ -16,7 +16,7 @@ import type { SessionOptions, SessionOwner } from "./session-contract.ts";
 /** Malformed frames that a link survives; one more ends it. One is forgiven a minute. */
 const MAX_MALFORMED = 16;
 
-/** Events of one turn after which they are acknowledged in the middle of it. */
+/** Events that are acknowledged before the turn ends in which they came. */
 const ACK_EVERY = 256;
 
 /** How many frames are sent between two looks at what waits in the channel; asking a socket costs. */
@@ -44,7 +44,10 @@ class Line {
     this.session = session;
     channel.open({
       maxFrame,
-      frame: (data) => this.session.receive(this, data),
+      frame: (data) => {
+        this.session.receive(this, data);
+        this.session.received();
+      },
       damaged: (error) => this.session.damaged(this, error),
       error: (error) => this.session.lineError(this, error),
       closed: (cause) => this.session.lineClosed(this, cause),
@@ -327,6 +330,11 @@ export class Session {
       if (session.#line !== line) return;
       session.#one(each);
     }
+  }
+
+  /** @internal A frame was handled. A turn may go on for long while more come, and the far end holds on to all of them. */
+  received(): void {
+    if (this.#answers.answered - this.#lastAck >= ACK_EVERY) this.#ack();
   }
 
   #one(value: unknown): void {
@@ -703,11 +711,7 @@ export class Session {
   }
 
   #ackSoon(): void {
-    if (this.#ackDue) {
-      // A turn may go on for long while more and more arrives, and the far end holds on to all of it.
-      if (this.#answers.answered - this.#lastAck >= ACK_EVERY) this.#ack();
-      return;
-    }
+    if (this.#ackDue) return;
     this.#ackDue = true;
     afterArrivals(() => {
       this.#ack();
