@@ -15,13 +15,16 @@ const DELAY = 1;
 const opened = new Opened();
 afterEach(() => opened.end());
 
-describe("publishing from a worker thread in the instant after subscribe", () => {
+describe.each([
+  ["a worker thread", "threads", startWorker],
+  ["a child process", "processes", startChild],
+] as const)("publishing from %s in the instant after subscribe", (_, many, start) => {
   async function open(delay: number): Promise<{ near: PubSub; publish: Publish }> {
-    const worker = startWorker(delay);
-    opened.add(() => worker.end());
-    const { target, far } = worker;
+    const ends = start(delay);
+    opened.add(() => ends.end());
+    const { target, far } = ends;
     const near = createPubSub({ eventTarget: target });
-    // The thread is up: rounds are about subscriptions, not about starting.
+    // It is up: rounds are about subscriptions, not about starting.
     await near.subscribe("race.begin");
     return { near, publish: (type, number) => far.publish(type, `${number}`, number) };
   }
@@ -41,49 +44,11 @@ describe("publishing from a worker thread in the instant after subscribe", () =>
     expect(await race(near, publish, false)).toBeGreaterThan(0);
   });
 
-  test("loses none when each of 20 threads is still starting", async () => {
+  test(`loses none when each of 20 ${many} is still starting`, async () => {
     for (let i = 0; i < 20; i++) {
-      const worker = startWorker(DELAY);
-      opened.add(() => worker.end());
-      const { target, far } = worker;
-      const events = await createPubSub({ eventTarget: target }).subscribe("race.cold", "0");
-      await far.publish("race.cold", "0", 0);
-      expect((await events.next()).value?.payload).toBe(0);
-      await opened.end();
-    }
-  });
-});
-
-describe("publishing from a child process in the instant after subscribe", () => {
-  async function open(delay: number): Promise<{ near: PubSub; publish: Publish }> {
-    const child = startChild(delay);
-    opened.add(() => child.end());
-    const { target, far } = child;
-    const near = createPubSub({ eventTarget: target });
-    await near.subscribe("race.begin");
-    return { near, publish: (type, number) => far.publish(type, `${number}`, number) };
-  }
-
-  test("loses none of 10,000 events once subscribe has resolved", async () => {
-    const { near, publish } = await open(0);
-    expect(await race(near, publish, true)).toBe(0);
-  });
-
-  test("loses none of 10,000 events on a path that is a millisecond slower", async () => {
-    const { near, publish } = await open(DELAY);
-    expect(await race(near, publish, true)).toBe(0);
-  });
-
-  test("loses events there when subscribe is not awaited (the control)", async () => {
-    const { near, publish } = await open(DELAY);
-    expect(await race(near, publish, false)).toBeGreaterThan(0);
-  });
-
-  test("loses none when each of 20 processes is still starting", async () => {
-    for (let i = 0; i < 20; i++) {
-      const child = startChild(DELAY);
-      opened.add(() => child.end());
-      const { target, far } = child;
+      const ends = start(DELAY);
+      opened.add(() => ends.end());
+      const { target, far } = ends;
       const events = await createPubSub({ eventTarget: target }).subscribe("race.cold", "0");
       await far.publish("race.cold", "0", 0);
       expect((await events.next()).value?.payload).toBe(0);
