@@ -47,7 +47,7 @@ export default defineConfig({
         "packages/{hub,kadi}/src/cli.ts",
         "packages/{hub,kadi}/src/cli/**",
         "packages/kadi/src/broker-client.ts",
-        "packages/pubsub/src/event-targets/iroh.ts",
+        "packages/pubsub/src/event-targets/iroh*.ts",
       ],
       reporter: ["json-summary", "lcovonly"],
       reportOnFailure: true,
