@@ -72,6 +72,8 @@ export interface KadiBrokerStatus {
   readonly strangers: number;
   /** Agents that are registered, here and at the brokers that it is joined with. */
   readonly agents: number;
+  /** Channels and patterns that sessions of this broker are subscribed to, each in one network. */
+  readonly subscriptions: number;
   /** Calls that sessions of this broker have made and that have no answer yet. */
   readonly calls: number;
   /** Other brokers that it is joined with. */

@@ -90,11 +90,14 @@ class Broker implements KadiBroker {
   }
 
   status(): KadiBrokerStatus {
-    const { directory, calls, peers, bus } = this.#common;
+    const { directory, calls, peers, bus, participants } = this.#common;
+    let subscriptions = 0;
+    for (const participant of participants.values()) subscriptions += participant.subscriptions;
     return {
       sessions: this.#sessions.size,
       strangers: this.#strangers.size,
       agents: directory.size,
+      subscriptions,
       calls: calls.size,
       brokers: peers.size,
       backplane: bus.shared ? bus.status : undefined,

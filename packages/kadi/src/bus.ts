@@ -3,6 +3,7 @@ import type { EventEnvelope, Filter, Gap, Status } from "@alkdev/pubsub";
 import { createHub } from "@alkdev/hub/hub";
 import { coreOf, randomId, Recent } from "@alkdev/pubsub/transport";
 import type { AlkEventTarget, Core, Sink } from "@alkdev/pubsub/transport";
+import { CODES, RpcError } from "./json-rpc.ts";
 
 /** Who listens on the bus. */
 export interface BusListener {
@@ -115,7 +116,19 @@ export class Bus {
 
   listen(filter: Filter, listener: BusListener): Listening {
     const sink = new BusSink(filter, listener, this, this.#onError);
-    return { live: this.#core.subscribe(sink), stop: () => this.#core.unsubscribe(sink) };
+    const live = this.#core.subscribe(sink);
+    if (live === undefined) return { live, stop: () => this.#core.unsubscribe(sink) };
+    // The core says nothing more to whoever has left; here somebody else may still wait for the same.
+    let left: (error: RpcError) => void = () => undefined;
+    const either = Promise.race([live, new Promise<never>((_, reject) => (left = reject))]);
+    either.catch(() => undefined);
+    return {
+      live: either,
+      stop: () => {
+        this.#core.unsubscribe(sink);
+        left(new RpcError(CODES.CANCELLED, "It was unsubscribed before it was live."));
+      },
+    };
   }
 
   /** Resolves when the target is ready; false if it never will be. */

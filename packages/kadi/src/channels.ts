@@ -1,5 +1,6 @@
 // The topics that a broker uses on its event target, and the channels of KADI that stand for some of them.
 import type { Filter } from "@alkdev/pubsub";
+import { PubSubError } from "@alkdev/pubsub";
 import { checkFilter, excerpt } from "@alkdev/pubsub/transport";
 import { CODES, RpcError } from "./json-rpc.ts";
 
@@ -23,6 +24,33 @@ export function typeOfPattern(pattern: string): string {
   if (last === "**") throw invalid(pattern, "subscribed to: write # rather than ** for any number of words");
   words.push(last === "#" ? "**" : (last ?? ""));
   return checked(pattern, EVENT + words.join("."), "subscribed to");
+}
+
+/**
+ * The channel or pattern that stands for a type or pattern of an event target.
+ *
+ * @throws PubSubError `UNSUPPORTED` where no channel matches it
+ */
+export function patternOfType(type: string): string {
+  const words = type.split(".");
+  for (const prefix of ["kadi", "event"]) {
+    const word = words[0];
+    if (word === "**") return "#";
+    if (word !== prefix && word !== "*") words.length = 0;
+    words.shift();
+  }
+  if (words.length === 0)
+    throw new PubSubError(
+      "UNSUPPORTED",
+      `A KADI broker carries types that begin with ${EVENT} and no others; ${excerpt(type)} is none.`,
+    );
+  if (words.at(-1) === "**") words.splice(-1, 1, "#");
+  return words.join(".");
+}
+
+/** The type of an event in a channel that somebody has published to. */
+export function typeOfDelivery(channel: string): string {
+  return EVENT + channel;
 }
 
 /** The channel of an event's type. */

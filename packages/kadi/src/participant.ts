@@ -8,7 +8,7 @@ import { channelOfType, typeOfChannel, typeOfPattern } from "./channels.ts";
 import type { Directory, Tool, VisibleTool } from "./directory.ts";
 import type { Identity } from "./identity.ts";
 import { CODES, RpcError } from "./json-rpc.ts";
-import type { Outcome } from "./json-rpc.ts";
+import type { Outcome, Params } from "./json-rpc.ts";
 import type { Peers } from "./peers.ts";
 
 /** The network of those that name none. */
@@ -21,6 +21,8 @@ export interface Delivery {
   readonly networkId: string;
   /** Who published it, as the broker knows them. */
   readonly agentId: string;
+  /** What the publisher sent beside the data; for event targets, which have more to say. */
+  readonly meta?: Params | undefined;
 }
 
 /** What a participant is told. Whatever wire it speaks, its session implements these; none may throw. */
@@ -59,6 +61,7 @@ interface BusEvent {
   readonly event: string;
   readonly agentId: string;
   readonly data: unknown;
+  readonly meta?: Params | undefined;
 }
 
 /**
@@ -104,6 +107,11 @@ export class Participant implements Provider {
     await participant.#join(networks);
     common.participants.set(participant.session, participant);
     return participant;
+  }
+
+  /** How many channels and patterns it is subscribed to, each in one network. */
+  get subscriptions(): number {
+    return this.#subscriptions.size;
   }
 
   get networks(): readonly string[] {
@@ -239,11 +247,16 @@ export class Participant implements Provider {
    *
    * @throws RpcError `INVALID_PARAMS`, `UNAUTHORISED`, `UNAVAILABLE`; as a rejection
    */
-  async publish(channel: string, data: unknown, network: string = this.#networks[0] ?? GLOBAL): Promise<void> {
+  async publish(
+    channel: string,
+    data: unknown,
+    network: string = this.#networks[0] ?? GLOBAL,
+    meta?: Params,
+  ): Promise<void> {
     const type = typeOfChannel(channel);
     this.#checkJoined(network);
     const { bus } = this.#common;
-    const event: BusEvent = { event: bus.name(), agentId: this.identity.agentId, data };
+    const event: BusEvent = { event: bus.name(), agentId: this.identity.agentId, data, meta };
     const accepted = bus.publish(type, network, event);
     const settled = accepted.then(ignore, ignore);
     this.#publishing.add(settled);
@@ -264,7 +277,7 @@ export class Participant implements Provider {
   async subscribe(channels: readonly string[], network?: string): Promise<void> {
     const wanted = this.#wanted(channels, network);
     const { limits } = this.#common;
-    const added: string[] = [];
+    const added = new Map<string, Listening>();
     const live: Promise<void>[] = [];
     try {
       for (const [key, filter] of wanted) {
@@ -277,13 +290,14 @@ export class Participant implements Provider {
             );
           listening = this.#listen(filter.type, filter.id);
           this.#subscriptions.set(key, listening);
-          added.push(key);
+          added.set(key, listening);
         }
         if (listening.live !== undefined) live.push(listening.live);
       }
       await Promise.all(live);
     } catch (error) {
-      for (const key of added) this.#stop(key);
+      // Others may have left and subscribed again meanwhile.
+      for (const [key, listening] of added) if (this.#subscriptions.get(key) === listening) this.#stop(key);
       throw error instanceof RpcError ? error : unavailable("subscribe", error);
     }
   }
@@ -309,9 +323,9 @@ export class Participant implements Provider {
       { type, id: networkId },
       {
         deliver: (envelope) => {
-          const { event, agentId, data } = envelope.payload as BusEvent;
+          const { event, agentId, data, meta } = envelope.payload as BusEvent;
           if (this.#once(envelope, event))
-            this.#side.delivered({ channel: channelOfType(envelope.type), data, networkId, agentId });
+            this.#side.delivered({ channel: channelOfType(envelope.type), data, networkId, agentId, meta });
         },
         gap: (gap) => this.#missed(gap, networkId),
         lost: (error) => this.#side.failed(error),

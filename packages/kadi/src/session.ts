@@ -3,7 +3,7 @@ import { excerpt, quietDeadline } from "@alkdev/pubsub/transport";
 import type { RawData, WebSocket } from "ws";
 import type { PendingCall } from "./calls.ts";
 import { Challenge } from "./identity.ts";
-import { BadMessage, CODES, outcomeOf, parseMessage, RpcError } from "./json-rpc.ts";
+import { BadMessage, CODES, isObject, outcomeOf, parseMessage, RpcError } from "./json-rpc.ts";
 import type { Params, RpcId } from "./json-rpc.ts";
 import { invalid, names, optionalName, text, tools } from "./params.ts";
 import { GLOBAL, Participant } from "./participant.ts";
@@ -225,7 +225,12 @@ export class Session {
     this.#participant = participant;
     this.#stopWaiting();
     this.#owner.known(this);
-    return { status: "authenticated", agentId: identity.agentId, networks: participant.networks };
+    return {
+      status: "authenticated",
+      agentId: identity.agentId,
+      networks: participant.networks,
+      maxMessage: common.limits.frame,
+    };
   }
 
   /** An id is what the key makes it; who claims another is told so. */
@@ -291,7 +296,8 @@ export class Session {
     "kadi.ability.cancel": (participant, params) => this.#cancel(participant, params),
     "kadi.event.publish": async (participant, params) => {
       const data = params["data"] ?? null;
-      await participant.publish(text(params, "channel"), data, optionalName(params, "networkId"));
+      const meta = isObject(params["meta"]) ? params["meta"] : undefined;
+      await participant.publish(text(params, "channel"), data, optionalName(params, "networkId"), meta);
       return { status: "published" };
     },
     "kadi.event.subscribe": async (participant, params) => {

@@ -13,7 +13,7 @@ export async function call(args: Arguments): Promise<number> {
   const toolInput = parsed(input);
   const stop = new Stopper();
   try {
-    const client = await connect("call", args, { signal: stop.signal });
+    const client = await connect("call", args, stop.signal);
     try {
       const result = await client.call({ targetAgent, toolName, toolInput }, stop.signal);
       process.stdout.write(`${JSON.stringify(result, undefined, args.flag("json") ? undefined : 2)}\n`);

@@ -33,12 +33,12 @@ it says "live" on stderr: what is published after that is printed, or its loss i
 Options:
   -u, --url URL       the broker (default: the environment's KADI_URL, else ws://localhost:8080)
   -n, --network NAME  a network to join (default: global); give it again for more
-      --json          prints each event as one line of JSON: {"channel":…,"data":…,"networkId":…}
+      --json          prints each event as one line of JSON: {"channel":…,"data":…,"networkId":…,…}
   -c, --count N       ends after N events
   -h, --help          shows this
 
-A loss is a line in the place where the events are missing: "gap: …", or with --json {"gap":…}. A session that
-ends is not begun again: the exit code is 1. SIGINT (^C) ends it with 0.
+Where the connection is interrupted it connects again. A loss is a line in the place where the events are
+missing: "gap: …", or with --json {"gap":…}. SIGINT (^C) ends it with 0.
 
 Examples:
   kadi events 'echo.*'

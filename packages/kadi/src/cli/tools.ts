@@ -11,7 +11,7 @@ export async function tools(args: Arguments): Promise<number> {
     throw new UsageError("tools", `tools takes options only, and there is also ${JSON.stringify(extra)}`);
   const stop = new Stopper();
   try {
-    const client = await connect("tools", args, { signal: stop.signal });
+    const client = await connect("tools", args, stop.signal);
     const { tools } = (await client.request("kadi.ability.list", {})) as { tools: VisibleTool[] };
     for (const tool of tools) process.stdout.write(`${args.flag("json") ? JSON.stringify(tool) : human(tool)}\n`);
     await client.close();
