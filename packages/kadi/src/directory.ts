@@ -40,6 +40,7 @@ export class Directory {
   readonly #agents = new Map<string, Agent>();
   /** Who has a tool of that name. */
   readonly #holders = new Map<string, Set<Agent>>();
+  readonly #watchers = new Set<(agent: Agent) => void>();
 
   get size(): number {
     return this.#agents.size;
@@ -58,6 +59,7 @@ export class Directory {
       if (holders === undefined) this.#holders.set(name, new Set([agent]));
       else holders.add(agent);
     }
+    this.#changed(agent);
   }
 
   remove(session: string): void {
@@ -68,6 +70,34 @@ export class Directory {
       const holders = this.#holders.get(name);
       if (holders?.delete(agent) === true && holders.size === 0) this.#holders.delete(name);
     }
+    this.#changed(agent);
+  }
+
+  /**
+   * Calls back once a turn in which agents came to these networks, went from them or registered anew. Returns how to stop.
+   *
+   * @param networks asked again each time: of what happens in others nothing may be learnt, not even that it does
+   */
+  watch(networks: () => readonly string[], changed: () => void): () => void {
+    let wanted = true;
+    let pending = false;
+    const watcher = (agent: Agent): void => {
+      if (pending || !share(agent.networks, networks())) return;
+      pending = true;
+      setImmediate(() => {
+        pending = false;
+        if (wanted) changed();
+      });
+    };
+    this.#watchers.add(watcher);
+    return () => {
+      wanted = false;
+      this.#watchers.delete(watcher);
+    };
+  }
+
+  #changed(agent: Agent): void {
+    for (const watcher of this.#watchers) watcher(agent);
   }
 
   /**

@@ -85,6 +85,7 @@ export class Participant implements Provider {
   readonly #serving = new Set<string>();
   /** The last gap of each network. */
   readonly #gaps = new Map<string, string>();
+  #stopWatching: (() => void) | undefined;
   #isOver = false;
 
   private constructor(common: Common, identity: Identity, introduction: Introduction, side: ParticipantSide) {
@@ -181,6 +182,17 @@ export class Participant implements Provider {
   /** The tools that it can see. */
   tools(networks: readonly string[] = this.#networks): VisibleTool[] {
     return this.#common.directory.visible(networks);
+  }
+
+  /** Calls back, once a turn, when the tools that it can see may be others. A later watcher replaces an earlier one. */
+  watch(changed: () => void): void {
+    this.unwatch();
+    this.#stopWatching = this.#common.directory.watch(() => this.#networks, changed);
+  }
+
+  unwatch(): void {
+    this.#stopWatching?.();
+    this.#stopWatching = undefined;
   }
 
   /**
@@ -357,6 +369,7 @@ export class Participant implements Provider {
     this.#isOver = true;
     const { participants, peers, calls } = this.#common;
     participants.delete(this.session);
+    this.unwatch();
     for (const key of [...this.#subscriptions.keys()]) this.#stop(key);
     peers.remove(this.session);
     calls.leave(this);

@@ -282,7 +282,13 @@ export class Session {
       await participant.register(offered, networks, optionalName(params, "displayName"));
       return { status: "registered", agentId: participant.identity.agentId, networks };
     },
-    "kadi.ability.list": (participant) => ({ tools: participant.tools() }),
+    "kadi.ability.list": (participant, params) => {
+      const watch = params["watch"];
+      // Before it looks: whatever changes after this is told.
+      if (watch === true) participant.watch(() => this.#notify("kadi.ability.changed", {}));
+      else if (watch === false) participant.unwatch();
+      return { tools: participant.tools() };
+    },
     "kadi.ability.request": (participant, params, id) => this.#call(participant, params, id),
     "kadi.ability.result": (participant, params) =>
       answered(participant.answer(text(params, "requestId"), { result: params["result"] ?? null })),

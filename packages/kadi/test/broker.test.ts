@@ -96,6 +96,26 @@ describe("identity", () => {
   });
 });
 
+test("whoever lists tools and watches is told of changes in its networks, until it watches no more", async () => {
+  const broker = await openBroker({ authorize: ({ networks }) => networks });
+  const watcher = await openAgent(broker.url);
+  const list = async (watch: boolean): Promise<string[]> => {
+    const { tools } = (await watcher.request("kadi.ability.list", { watch })) as { tools: { name: string }[] };
+    return tools.map(({ name }) => name);
+  };
+  expect(await list(true)).toEqual([]);
+  await openAbility(broker.url, { elsewhere: () => 1 }, { networks: ["other"] });
+  const ability = await openAbility(broker.url, { here: () => 1 });
+  await watcher.next("kadi.ability.changed");
+  expect(await list(true)).toEqual(["here"]);
+  ability.socket.terminate();
+  await watcher.next("kadi.ability.changed");
+  expect(await list(false)).toEqual([]);
+  await openAbility(broker.url, { again: () => 1 });
+  expect(await list(true)).toEqual(["again"]);
+  expect(watcher.got("kadi.ability.changed")).toHaveLength(2);
+});
+
 describe("calls", () => {
   test("a call goes to the agent that is named, by its id, name or display name", async () => {
     const broker = await openBroker();
