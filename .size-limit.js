@@ -61,8 +61,9 @@ export default [
     ignore: ["ws"],
     modifyEsbuildConfig: (config) => ({ ...config, platform: "node" }),
   }),
-  entry("@alkdev/kadi: everything", { "packages/kadi/dist/index.js": "*" }, "29 kB", {
-    ignore: ["ws"],
-    modifyEsbuildConfig: (config) => ({ ...config, platform: "node" }),
+  entry("@alkdev/kadi: everything", { "packages/kadi/dist/index.js": "*" }, "33.8 kB", {
+    // MCP's SDK is loaded only where it is wanted.
+    ignore: ["ws", "@modelcontextprotocol/*"],
+    modifyEsbuildConfig: (config) => ({ ...config, platform: "node", format: "esm" }),
   }),
 ];

@@ -30,6 +30,8 @@ export interface KadiBrokerLimits {
   readonly heartbeat?: number;
   /** Milliseconds after which a silent session is closed. Default 90,000. */
   readonly silence?: number;
+  /** Milliseconds without any request after which a session of an MCP client is ended; it need not ping. Default 1,800,000. */
+  readonly idle?: number;
 }
 
 /** Who asks to join networks. */
@@ -37,6 +39,14 @@ export interface Applicant {
   /** Derived from the key that signed. */
   readonly agentId: string;
   readonly networks: readonly string[];
+}
+
+/** MCP clients that have a token. */
+export interface KadiMcpOptions {
+  /** What they send, as `Authorization: Bearer …`; it lets in whoever has it. Visible ASCII characters, no spaces. */
+  readonly token: string;
+  /** The networks whose tools they see and call; `authorize` is not asked. Default: `global` alone. */
+  readonly networks?: readonly string[];
 }
 
 /** Options of `createKadiBroker`. All times are in milliseconds. */
@@ -59,6 +69,11 @@ export interface KadiBrokerOptions {
   readonly backplane?: AlkEventTarget;
   /** Milliseconds after which another broker that says nothing is taken for dead. Use the same everywhere. Default 15,000. */
   readonly lease?: number;
+  /**
+   * Lets MCP clients in, at `/mcp`, over streamable HTTP: they see the tools of their networks, and call them. One for each
+   * token. Needs the package `@modelcontextprotocol/sdk`. Default: none, and `/mcp` is not there.
+   */
+  readonly mcp?: KadiMcpOptions | readonly KadiMcpOptions[];
   readonly limits?: KadiBrokerLimits;
   /** Told of what concerns no one call: broken sockets, a backplane that failed. Default: nothing is reported. */
   readonly onError?: (error: unknown) => void;
@@ -66,7 +81,7 @@ export interface KadiBrokerOptions {
 
 /** A broker's figures. */
 export interface KadiBrokerStatus {
-  /** Sessions of this broker, strangers included. */
+  /** Sessions of this broker, strangers and MCP clients included. */
   readonly sessions: number;
   /** Those that have not authenticated. */
   readonly strangers: number;
@@ -108,4 +123,5 @@ export const DEFAULT_LIMITS: Limits = {
   handshake: 30_000,
   heartbeat: 30_000,
   silence: 90_000,
+  idle: 1_800_000,
 };

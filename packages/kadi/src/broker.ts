@@ -9,26 +9,37 @@ import { addressOf, answer, Gate, listen, refuse } from "@alkdev/hub/parts";
 import { PubSubError } from "@alkdev/pubsub";
 import { WebSocketServer } from "ws";
 import { DEFAULT_LIMITS } from "./broker-api.ts";
-import type { KadiBroker, KadiBrokerOptions, KadiBrokerStatus, Limits } from "./broker-api.ts";
+import type { KadiBroker, KadiBrokerOptions, KadiBrokerStatus, KadiMcpOptions, Limits } from "./broker-api.ts";
 import { Bus } from "./bus.ts";
 import { Calls } from "./calls.ts";
 import { Directory } from "./directory.ts";
+import type { McpRoute } from "./mcp-route.ts";
+import { withoutSdk } from "./mcp-sdk.ts";
 import { GLOBAL } from "./participant.ts";
 import type { Common, Participant } from "./participant.ts";
 import { Peers } from "./peers.ts";
 import { Session } from "./session.ts";
 
-export type { Applicant, KadiBroker, KadiBrokerLimits, KadiBrokerOptions, KadiBrokerStatus } from "./broker-api.ts";
+export type {
+  Applicant,
+  KadiBroker,
+  KadiBrokerLimits,
+  KadiBrokerOptions,
+  KadiBrokerStatus,
+  KadiMcpOptions,
+} from "./broker-api.ts";
 
 /** Where clients may connect. */
 const PATHS: readonly string[] = ["/", "/kadi"];
+/** Where MCP clients post. */
+const MCP_PATH = "/mcp";
 
 /**
  * Runs a broker: agents connect over WebSockets, at `/` and `/kadi`, offer tools and call those of others, and exchange
  * events. Resolves once it listens and, with a backplane, once the other brokers can reach it.
  *
- * @throws the error of `listen` (`EADDRINUSE`, `EACCES`), PubSubError `INVALID_OPTION`, or what the backplane refuses; all as
- * rejections
+ * @throws the error of `listen` (`EADDRINUSE`, `EACCES`), PubSubError `INVALID_OPTION`, `UNSUPPORTED` (MCP without its SDK), or
+ * what the backplane refuses; all as rejections
  * @example
  * await using broker = await createKadiBroker({ port: 8080 });
  * console.log(`agents connect to ${broker.url}`);
@@ -57,6 +68,7 @@ class Broker implements KadiBroker {
   readonly #sessions = new Set<Session>();
   /** Those that have not authenticated, oldest first. */
   readonly #strangers = new Set<Session>();
+  #mcp: McpRoute | undefined;
   #closing: Promise<void> | undefined;
 
   constructor(options: KadiBrokerOptions) {
@@ -82,6 +94,8 @@ class Broker implements KadiBroker {
   }
 
   async open(): Promise<void> {
+    const { mcp } = this.#options;
+    if (mcp !== undefined) this.#mcp = await this.#openMcp(Array.isArray(mcp) ? mcp : [mcp as KadiMcpOptions]);
     await this.#common.peers.open();
     await listen(this.#server, this.#options.port ?? 8080, this.#host);
     // Kept: a server that was closed has no address any more.
@@ -89,12 +103,26 @@ class Broker implements KadiBroker {
     this.port = (this.#server.address() as AddressInfo).port;
   }
 
+  /** Whoever lets no MCP client in loads nothing for it. */
+  async #openMcp(options: readonly KadiMcpOptions[]): Promise<McpRoute> {
+    const { McpRoute } = await import("./mcp-route.ts").catch(withoutSdk);
+    return McpRoute.open(options, {
+      common: this.#common,
+      onError: this.#report,
+      hasRoom: () => this.#closing === undefined && this.#size < this.#limits.sessions,
+    });
+  }
+
+  get #size(): number {
+    return this.#sessions.size + (this.#mcp?.size ?? 0);
+  }
+
   status(): KadiBrokerStatus {
     const { directory, calls, peers, bus, participants } = this.#common;
     let subscriptions = 0;
     for (const participant of participants.values()) subscriptions += participant.subscriptions;
     return {
-      sessions: this.#sessions.size,
+      sessions: this.#size,
       strangers: this.#strangers.size,
       agents: directory.size,
       subscriptions,
@@ -109,7 +137,7 @@ class Broker implements KadiBroker {
     if (refusal !== undefined) return refuse(socket, 403, "Forbidden", refusal);
     if (!PATHS.includes(pathOf(request)))
       return refuse(socket, 404, "Not Found", `Connect to ${PATHS.join(" or ")} of this broker.`);
-    if (this.#closing !== undefined || this.#sessions.size >= this.#limits.sessions)
+    if (this.#closing !== undefined || this.#size >= this.#limits.sessions)
       return refuse(socket, 503, "Service Unavailable", "This broker has no room for more sessions (limits.sessions).");
     this.#sockets.handleUpgrade(request, socket, head, (webSocket) => {
       const session = new Session(webSocket, {
@@ -135,7 +163,19 @@ class Broker implements KadiBroker {
     if (refusal !== undefined) return answer(response, 403, { error: refusal });
     const path = pathOf(request);
     if (path === "/status") return answer(response, 200, this.status());
-    if (path === "/") return answer(response, 200, { broker: "@alkdev/kadi", webSocket: this.url, status: "/status" });
+    if (path === "/")
+      return answer(response, 200, {
+        broker: "@alkdev/kadi",
+        webSocket: this.url,
+        status: "/status",
+        ...(this.#mcp && { mcp: MCP_PATH }),
+      });
+    if (path === MCP_PATH && this.#mcp !== undefined) return void this.#mcp.answer(request, response);
+    if (path === MCP_PATH)
+      return answer(response, 404, {
+        error:
+          "This broker lets no MCP clients in. Start it with --mcp-token, or createKadiBroker({ mcp: { token } }).",
+      });
     answer(response, 404, { error: "Not found. Connect a WebSocket to / or /kadi, or GET /status." });
   }
 
@@ -155,6 +195,7 @@ class Broker implements KadiBroker {
   async #close(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     for (const session of [...this.#sessions]) session.close(1001, "The broker was closed.");
+    await this.#mcp?.close();
     this.#common.peers.close();
     await this.#common.bus.close();
     this.#sockets.close();

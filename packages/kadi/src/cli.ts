@@ -1,7 +1,6 @@
 /**
  * The `kadi` command. Nothing here ends the process: `main` resolves with the exit code once every handle is closed.
  */
-import { readFileSync } from "node:fs";
 import { runProgram } from "@alkdev/hub/parts";
 import { broker, brokerOptions } from "./cli/broker.ts";
 import { call } from "./cli/call.ts";
@@ -9,6 +8,7 @@ import { events, eventsOptions } from "./cli/events.ts";
 import { GENERAL, HELP } from "./cli/help.ts";
 import { sessionOptions } from "./cli/session.ts";
 import { tools } from "./cli/tools.ts";
+import { version } from "./version.ts";
 
 /**
  * Runs the command line and resolves with the exit code: 0 it worked, 1 it failed, 2 the command line is wrong. Never rejects.
@@ -31,9 +31,4 @@ export function main(argv: readonly string[]): Promise<number> {
     },
     argv,
   );
-}
-
-function version(): string {
-  const manifest = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as { version: string };
-  return manifest.version;
 }

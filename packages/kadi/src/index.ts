@@ -2,4 +2,11 @@
  * @module A KADI broker.
  */
 export { createKadiBroker } from "./broker.ts";
-export type { Applicant, KadiBroker, KadiBrokerLimits, KadiBrokerOptions, KadiBrokerStatus } from "./broker-api.ts";
+export type {
+  Applicant,
+  KadiBroker,
+  KadiBrokerLimits,
+  KadiBrokerOptions,
+  KadiBrokerStatus,
+  KadiMcpOptions,
+} from "./broker-api.ts";

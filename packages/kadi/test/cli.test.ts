@@ -35,6 +35,22 @@ test.each(["SIGINT", "SIGTERM"] as const)("%s closes every session and exits wit
   expect(await run.ended).toBe(0);
 });
 
+test("kadi broker lets MCP clients in with a token of the command line or the environment, and says where", async () => {
+  const mcp = async (run: Run, token: string): Promise<number> => {
+    const [, url = ""] = await run.said("stdout", /^mcp: (http:\S+\/mcp),.*\n/m);
+    const headers = { authorization: `Bearer ${token}`, accept: "text/event-stream" };
+    // With the token, what is missing is a session.
+    return (await fetch(url, { headers })).status;
+  };
+  const byOption = kadi("broker", "--port", "0", "--mcp-token", "of-the-line", "--mcp-network", "team");
+  expect(await mcp(byOption, "of-the-line")).toBe(400);
+  expect(byOption.stdout).toContain("for whoever has the token: team\n");
+  const env = { ...process.env, KADI_MCP_TOKEN: "of-the-environment" };
+  const byEnvironment = start(process.execPath, [BIN, "broker", "--port", "0"], { env });
+  expect(await mcp(byEnvironment, "of-the-environment")).toBe(400);
+  expect(await mcp(byEnvironment, "of-the-line")).toBe(401);
+});
+
 test("two with the same --hub are one", async () => {
   const hub = await createHubServer({ port: 0 });
   onTestFinished(() => hub.close());
@@ -124,6 +140,7 @@ test("a port that is taken is said to be so, with another", async () => {
 
 test.each([
   [["broker", "extra"], /^kadi: broker takes options only/],
+  [["broker", "--mcp-network", "a"], /^kadi: MCP clients need a token/],
   [["broker", "--port", "x"], /^kadi: --port takes a whole number/],
   [["brokr"], /^kadi: there is no command "brokr"; did you mean broker\?\nSee: kadi help\n$/],
   [[], /^kadi: a command is missing: broker, events, tools or call/],

@@ -3,7 +3,7 @@ import { createHubEventTarget } from "@alkdev/hub";
 import { cannotListen, complainAs, isLoopback, say, Stopper, UsageError, wholeNumber } from "@alkdev/hub/parts";
 import type { Arguments, OptionTypes } from "@alkdev/hub/parts";
 import { createKadiBroker } from "../broker.ts";
-import type { KadiBroker } from "../broker-api.ts";
+import type { KadiBroker, KadiMcpOptions } from "../broker-api.ts";
 import { GLOBAL } from "../participant.ts";
 
 export const brokerOptions: OptionTypes = {
@@ -12,6 +12,8 @@ export const brokerOptions: OptionTypes = {
   "allow-host": { type: "string", multiple: true },
   network: { type: "string", short: "n", multiple: true },
   hub: { type: "string" },
+  "mcp-token": { type: "string" },
+  "mcp-network": { type: "string", multiple: true },
 };
 
 /** Runs a broker until a signal ends it. */
@@ -24,6 +26,7 @@ export async function broker(args: Arguments): Promise<number> {
   const allowedHosts = args.texts("allow-host");
   const networks = [GLOBAL, ...args.texts("network")];
   const hub = args.text("hub");
+  const mcp = mcpOf(args);
   const onError = (error: unknown): void => complainAs("kadi", error);
   const stop = new Stopper();
   const backplane = hub === undefined ? undefined : createHubEventTarget(hub, { onError });
@@ -37,14 +40,16 @@ export async function broker(args: Arguments): Promise<number> {
         authorize: ({ networks: wanted }) => wanted.filter((network) => networks.includes(network)),
         onError,
         ...(backplane !== undefined && { backplane }),
+        ...(mcp !== undefined && { mcp }),
       });
     } catch (error) {
       throw await cannotListen(error, host, port, "kadi broker");
     }
     const joined = hub === undefined ? "" : `, joined with others by ${hub}`;
-    process.stdout.write(
-      `broker: ${running.url}, figures at GET ${running.url.replace(/^ws/, "http")}/status${joined}\n`,
-    );
+    const http = running.url.replace(/^ws/, "http");
+    process.stdout.write(`broker: ${running.url}, figures at GET ${http}/status${joined}\n`);
+    if (mcp !== undefined)
+      process.stdout.write(`mcp: ${http}/mcp, for whoever has the token: ${mcp.networks.join(", ")}\n`);
     if (!isLoopback(host))
       say(
         `Whoever can reach ${host} can join ${networks.join(", ")} with any key. Names other than localhost need --allow-host${allowedHosts.length > 0 ? `; allowed: ${allowedHosts.join(", ")}` : ""}.`,
@@ -56,4 +61,13 @@ export async function broker(args: Arguments): Promise<number> {
     await running?.close();
     await backplane?.close();
   }
+}
+
+/** The token is read from the environment too: a command line is seen by all who see the process. */
+function mcpOf(args: Arguments): (KadiMcpOptions & { readonly networks: readonly string[] }) | undefined {
+  const token = args.text("mcp-token") ?? process.env["KADI_MCP_TOKEN"] ?? "";
+  const networks = args.texts("mcp-network");
+  if (token === "" && (args.text("mcp-token") !== undefined || networks.length > 0))
+    throw new UsageError("broker", "MCP clients need a token: give --mcp-token, or the environment's KADI_MCP_TOKEN");
+  return token === "" ? undefined : { token, networks: networks.length > 0 ? networks : [GLOBAL] };
 }

@@ -13,6 +13,9 @@ Options:
   -n, --network NAME     a network that any key may join, beside "global"; give it again for more.
                          Who may join what, by key, is the option authorize of createKadiBroker.
       --hub URL          joins this broker with all others that name the same hub (pubsub hub)
+      --mcp-token TOKEN  lets MCP clients in that send it, at /mcp (default: the environment's
+                         KADI_MCP_TOKEN, which others do not see in the list of processes; else none)
+      --mcp-network NAME a network whose tools they see and call (default: global); again for more
   -h, --help             shows this
 
 Clients connect to ws://localhost:8080 or ws://localhost:8080/kadi. GET /status answers with figures.
@@ -21,6 +24,7 @@ Examples:
   kadi broker
   kadi broker --port 9000 --network team-a --network team-b
   kadi broker --hub ws://localhost:8081
+  KADI_MCP_TOKEN=$(openssl rand -hex 32) kadi broker
 `,
   events: `Usage: kadi events PATTERN... [options]
 
@@ -94,7 +98,8 @@ Options:
       --version  shows the version
 
 Environment:
-  KADI_URL  the broker to use where no --url is given, instead of ws://localhost:8080
+  KADI_URL        the broker to use where no --url is given, instead of ws://localhost:8080
+  KADI_MCP_TOKEN  what MCP clients of "kadi broker" send, where no --mcp-token is given
 
 Exit codes: 0 it worked; 1 it failed; 2 the command line is wrong, and nothing was tried;
 130 ^C cancelled a call.
