@@ -17,6 +17,8 @@ export interface BrokerConnectionOptions extends Omit<
 > {
   /** An Ed25519 key, which the agent id is derived from. Default: a new one, which lasts as long as the connection. */
   readonly privateKey?: KeyObject;
+  /** Called when the tools that can be seen may be others: agents have come or gone, or there is a new session. */
+  readonly onToolsChanged?: () => void;
   /** Told of what concerns no one call: a registration that a new session refused, messages that are none. Default: reported as uncaught. */
   readonly onError?: (error: unknown) => void;
 }
@@ -97,19 +99,29 @@ class Connection implements BrokerConnection {
   #tools: readonly Tool[] | undefined;
   #registering: Promise<void> = Promise.resolve();
 
-  constructor(url: string, { onError, privateKey, ...options }: BrokerConnectionOptions) {
+  constructor(url: string, { onError, onToolsChanged, privateKey, ...options }: BrokerConnectionOptions) {
     const { timeout = 10_000 } = options;
     this.#timeout = timeout;
     this.#onError = onError;
     this.#transport = new BrokerTransport(url, {
       ...options,
       privateKey: privateKey ?? generateKeyPairSync("ed25519").privateKey,
-      prepare: (session) => this.#registerAgain(session),
+      prepare: async (session) => {
+        await this.#registerAgain(session);
+        if (onToolsChanged !== undefined) await session.request("kadi.ability.list", { watch: true });
+      },
+      onNotification: (method) => {
+        if (method === "kadi.ability.changed") onToolsChanged?.();
+      },
     });
     this.eventTarget = defineEventTarget(this.#transport, {
       connectTimeout: timeout,
       ...(onError !== undefined && { onError }),
     });
+    if (onToolsChanged !== undefined)
+      this.eventTarget.onStatus((status) => {
+        if (status === "ready") onToolsChanged();
+      });
   }
 
   get agentId(): string | undefined {

@@ -6,6 +6,7 @@ import { broker, brokerOptions } from "./cli/broker.ts";
 import { call } from "./cli/call.ts";
 import { events, eventsOptions } from "./cli/events.ts";
 import { GENERAL, HELP } from "./cli/help.ts";
+import { mcp, mcpOptions } from "./cli/mcp.ts";
 import { sessionOptions } from "./cli/session.ts";
 import { tools } from "./cli/tools.ts";
 import { version } from "./version.ts";
@@ -24,6 +25,7 @@ export function main(argv: readonly string[]): Promise<number> {
         ["events", { options: eventsOptions, run: events }],
         ["tools", { options: sessionOptions, run: tools }],
         ["call", { options: sessionOptions, run: call }],
+        ["mcp", { options: mcpOptions, run: mcp }],
       ]),
       general: GENERAL,
       help: HELP,

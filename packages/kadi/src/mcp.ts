@@ -13,7 +13,11 @@ import { version } from "./version.ts";
 
 /** Where the tools are that an MCP server shows. */
 export interface ToolSource {
-  /** Those that can be seen now, of the oldest agent first. */
+  /**
+   * Those that can be seen now, of the oldest agent first.
+   *
+   * @throws RpcError where nobody can say, as a rejection
+   */
   tools(): readonly VisibleTool[] | Promise<readonly VisibleTool[]>;
   /**
    * Calls a tool of an agent.
@@ -39,9 +43,15 @@ export function serveTools(source: ToolSource, onError: (error: unknown) => void
   );
   let catalogue: ReadonlyMap<string, Entry> | undefined;
   const look = async (): Promise<ReadonlyMap<string, Entry>> => (catalogue = catalogueOf(await source.tools()));
-  server.setRequestHandler(ListToolsRequestSchema, async () => ({
-    tools: Array.from((await look()).values(), ({ shown }) => shown),
-  }));
+  server.setRequestHandler(ListToolsRequestSchema, async () => {
+    try {
+      return { tools: Array.from((await look()).values(), ({ shown }) => shown) };
+    } catch (error) {
+      // Who gets an error may never ask again. Nothing can be called now, and the client is told when that changes.
+      onError(error);
+      return { tools: [] };
+    }
+  });
   server.setRequestHandler(CallToolRequestSchema, async ({ params: { name, arguments: given = {} } }, { signal }) => {
     // It may have come since.
     const entry = catalogue?.get(name) ?? (await look()).get(name);

@@ -140,10 +140,11 @@ test("a port that is taken is said to be so, with another", async () => {
 
 test.each([
   [["broker", "extra"], /^kadi: broker takes options only/],
+  [["mcp", "extra"], /^kadi: mcp takes options only/],
   [["broker", "--mcp-network", "a"], /^kadi: MCP clients need a token/],
   [["broker", "--port", "x"], /^kadi: --port takes a whole number/],
   [["brokr"], /^kadi: there is no command "brokr"; did you mean broker\?\nSee: kadi help\n$/],
-  [[], /^kadi: a command is missing: broker, events, tools or call/],
+  [[], /^kadi: a command is missing: broker, events, tools, call or mcp/],
   [["events"], /^kadi: events needs a channel or a pattern/],
   [["call", "agent"], /^kadi: call needs an agent and a tool/],
   [["call", "agent", "tool", "{"], /^kadi: the input must be JSON/],
@@ -156,7 +157,14 @@ test.each([
 });
 
 test("the help is on stdout, and no line is wider than 110 columns", async () => {
-  for (const args of [["--help"], ["help", "broker"], ["events", "-h"], ["help", "tools"], ["call", "--help"]]) {
+  for (const args of [
+    ["--help"],
+    ["help", "broker"],
+    ["events", "-h"],
+    ["help", "tools"],
+    ["call", "--help"],
+    ["help", "mcp"],
+  ]) {
     const run = kadi(...args);
     expect(await run.ended).toBe(0);
     expect(run.stdout).toContain("Usage: kadi ");

@@ -347,7 +347,7 @@ describe("sessions", () => {
   });
 
   test("one that is idle ends, one with a stream does not", async () => {
-    const broker = await mcpBroker({ limits: { idle: 50 } });
+    const broker = await mcpBroker({ limits: { idle: 1500 } });
     const connected = await connect(broker);
     const idle = (await post(broker, INITIALIZE)).headers.get("mcp-session-id") ?? "";
     await until(() => broker.status().sessions === 1);

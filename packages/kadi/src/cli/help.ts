@@ -80,6 +80,21 @@ Options:
 Example:
   kadi call echo-js echo '{"message":"hi"}'
 `,
+  mcp: `Usage: kadi mcp [options]
+
+Serves the tools of a broker to one MCP client, over stdin and stdout: an assistant starts it. It is at the
+broker as any agent is, needs no token, and connects again. What it has to say, it says on stderr.
+
+Options:
+  -u, --url URL       the broker (default: the environment's KADI_URL, else ws://localhost:8080)
+  -n, --network NAME  a network to join (default: global); give it again for more
+  -h, --help          shows this
+
+It ends when stdin does, or by SIGINT (^C) or SIGTERM, with 0.
+
+Example, in the configuration of an assistant:
+  { "mcpServers": { "kadi": { "command": "npx", "args": ["-y", "@alkdev/kadi", "mcp"] } } }
+`,
 };
 
 export const GENERAL = `Usage: kadi COMMAND [options]
@@ -91,6 +106,7 @@ Commands:
   events PATTERN...        prints events as they arrive
   tools                    prints the tools that there are
   call AGENT TOOL [INPUT]  calls a tool and prints what it returned
+  mcp                      serves the tools to an assistant that speaks MCP
   help [COMMAND]           shows this, or all about a command
 
 Options:

@@ -1,0 +1,100 @@
+import { once } from "node:events";
+import process from "node:process";
+import { setTimeout as wait } from "node:timers/promises";
+import { PubSubError } from "@alkdev/pubsub";
+import { CliError, complainAs, say, Stopper, UsageError } from "@alkdev/hub/parts";
+import type { Arguments, OptionTypes } from "@alkdev/hub/parts";
+import { openBroker } from "../broker-connection.ts";
+import type { BrokerConnection } from "../broker-connection.ts";
+import { CODES, RpcError } from "../json-rpc.ts";
+import { withoutSdk } from "../mcp-sdk.ts";
+import { introduction, sessionOptions, urlOf } from "./session.ts";
+
+const { url, network } = sessionOptions;
+export const mcpOptions: OptionTypes = { ...(url && { url }), ...(network && { network }) };
+
+/** Milliseconds for which a call waits for a broker that is away, and at most between two attempts to reach one. */
+const PATIENCE = 5000;
+const MAX_PAUSE = 5000;
+
+/** Serves the tools of a broker to whoever started this process. Stdout carries MCP and nothing else. */
+export async function mcp(args: Arguments): Promise<number> {
+  const [extra] = args.positionals;
+  if (extra !== undefined)
+    throw new UsageError("mcp", `mcp takes options only, and there is also ${JSON.stringify(extra)}`);
+  const url = urlOf("mcp", args);
+  const { serveTools } = await import("../mcp.ts").catch(withoutSdk);
+  const { StdioServerTransport } = await import("@modelcontextprotocol/sdk/server/stdio.js");
+  const stop = new Stopper();
+  const ended = new AbortController();
+  const over = AbortSignal.any([stop.signal, ended.signal]);
+  stop.watchStdout();
+  const onError = (error: unknown): void => complainAs("kadi", error);
+  let opened: BrokerConnection | undefined;
+  // As late as that, to be there under the client's name.
+  const broker = (): BrokerConnection => {
+    if (opened !== undefined) return opened;
+    opened = openBroker(url, {
+      ...introduction("mcp", args),
+      name: tools.server.getClientVersion()?.name.slice(0, 256) || "kadi mcp",
+      role: "mcp",
+      timeout: PATIENCE,
+      backoff: { max: MAX_PAUSE },
+      onToolsChanged: () => tools.changed(),
+      onError,
+    });
+    void stayConnected(opened, over);
+    return opened;
+  };
+  const tools = serveTools(
+    {
+      tools: () => broker().tools().catch(away),
+      call: (tool, input, signal) => broker().call(tool.name, input, { targetAgent: tool.agentId, signal }).catch(away),
+    },
+    onError,
+  );
+  tools.server.oninitialized = () => void broker();
+  // oxlint-disable-next-line prefer-add-event-listener -- It is no EventTarget.
+  tools.server.onclose = () => ended.abort();
+  process.stdin.once("end", () => ended.abort()).once("close", () => ended.abort());
+  try {
+    await tools.server.connect(new StdioServerTransport());
+    if (!over.aborted) await once(over, "abort");
+  } finally {
+    stop.release();
+    // oxlint-disable-next-line prefer-add-event-listener -- It is no EventTarget.
+    tools.server.onclose = () => undefined;
+    await tools.server.close();
+    await opened?.close();
+    process.stdin.destroy();
+  }
+  if (stop.writeError !== undefined) throw new CliError(`cannot write to stdout: ${stop.writeError.message}`);
+  return 0;
+}
+
+/** Says where the connection stands; the first time that there is no broker, it tries again too. */
+async function stayConnected(broker: BrokerConnection, signal: AbortSignal): Promise<void> {
+  broker.eventTarget.onStatus((status, cause) => {
+    if (status === "ready") say("ready");
+    if (status === "interrupted") complainAs("kadi", cause);
+  });
+  let said = "";
+  for (let pause = 100; !signal.aborted; pause = Math.min(pause * 2, MAX_PAUSE))
+    try {
+      await broker.ready(signal);
+      return;
+    } catch (error) {
+      if (signal.aborted || (error instanceof PubSubError && error.code === "CLOSED")) return;
+      const message = error instanceof Error ? error.message : String(error);
+      if (message !== said) complainAs("kadi", error);
+      said = message;
+      await wait(pause, undefined, { signal }).catch(() => undefined);
+    }
+}
+
+/** What a client is told while there is no broker. */
+function away(error: unknown): never {
+  if (!(error instanceof PubSubError)) throw error;
+  const run = error.code === "DISCONNECTED" ? " The tool may have run." : "";
+  throw new RpcError(error.code === "PAYLOAD" ? CODES.LIMIT : CODES.GONE, `${error.message}${run}`);
+}
