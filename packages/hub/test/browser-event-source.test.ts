@@ -5,7 +5,7 @@ import type { Page } from "playwright-core";
 import { afterAll, expect, test } from "vitest";
 import { launchBrowser, serveFiles } from "../../../scripts/browser.mjs";
 import { openHub, openProxy, until } from "./fixtures/open.ts";
-import type { Proxy } from "./fixtures/proxy.ts";
+import type { Proxy } from "../../pubsub/test/fixtures/proxy.ts";
 
 const pages = await serveFiles({ pages: { "/page": "<!doctype html><title>page</title>" } });
 afterAll(() => pages.close());

@@ -5,7 +5,8 @@ import { createPubSub } from "@alkdev/pubsub";
 import type { Harness } from "@alkdev/pubsub/testing";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { Opened, runConformance } from "../../pubsub/test/fixtures/conformance.ts";
-import { createProxy } from "../../pubsub/test/fixtures/proxy.ts";
+import { SPOKE } from "../../pubsub/test/fixtures/pipe.ts";
+import { startProxy } from "../../pubsub/test/fixtures/proxy.ts";
 import { startPython } from "../../pubsub/test/fixtures/python.ts";
 import type { RemoteEnd } from "../../pubsub/test/fixtures/remote.ts";
 import { openClient, openHub } from "./fixtures/open.ts";
@@ -18,24 +19,13 @@ const ignore = (): void => undefined;
 runConformance("through a hub to Python", (): Harness => {
   const opened = new Opened();
   return {
-    supports: {
-      publishAck: "hop",
-      delivery: "at-most-once",
-      lossDetection: "disconnect",
-      subscribeAck: true,
-      overlap: "once",
-      patterns: "native",
-      echo: true,
-      groups: true,
-      replay: false,
-      maxPayload: 1024 * 1024,
-    },
+    supports: { ...SPOKE, maxPayload: 1024 * 1024 },
     features: new Set(["target", "serialises", "more", "reconnects", "freezes", "delays", "restarts", "counts"]),
     async open({ target: options, onError = ignore, delay = 0, more = 0 } = {}) {
       const start = (port: number): Promise<HubServer> => createHubServer({ port, limits: { resumeWindow: 0 } });
       let server = await start(0);
       opened.add(() => server.close());
-      const proxy = await createProxy(server.port, delay);
+      const proxy = await startProxy(server.port, { toServer: delay, toClient: delay });
       opened.add(() => proxy.close());
       const target = createHubEventTarget(`ws://127.0.0.1:${proxy.port}`, {
         backoff: { min: 5, max: 50 },

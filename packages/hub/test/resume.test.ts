@@ -16,7 +16,7 @@ import { WebSocket } from "ws";
 import { Flow, judge, Log } from "./fixtures/flow.ts";
 import { openClient, openHub, openProxy, over, seeded, take, until } from "./fixtures/open.ts";
 import type { Client } from "./fixtures/open.ts";
-import type { Proxy } from "./fixtures/proxy.ts";
+import type { Proxy } from "../../pubsub/test/fixtures/proxy.ts";
 
 const SEED = Number(process.env["SEED"] ?? Math.floor(Math.random() * 2 ** 31));
 const BUFFER = { buffer: { limit: 2 ** 22 } };

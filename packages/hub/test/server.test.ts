@@ -1,6 +1,6 @@
 // The hub as whoever can reach its port sees it: HTTP, foreign pages, raw requests.
 import { once } from "node:events";
-import { get, request } from "node:http";
+import { get } from "node:http";
 import type { IncomingMessage } from "node:http";
 import { connect } from "node:net";
 import type { Socket } from "node:net";
@@ -10,6 +10,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { WebSocket } from "ws";
 import { openClient, openHub, take, until } from "./fixtures/open.ts";
 import { dial, envelope } from "./fixtures/peer.ts";
+import { upgrade } from "./fixtures/upgrade.ts";
 
 interface Answer {
   readonly status: number;
@@ -28,34 +29,6 @@ function ask(port: number, path: string, headers: Record<string, string> = {}): 
       );
     });
     sent.on("error", reject);
-  });
-}
-
-/** The status of an upgrade: 101, or why not. */
-function upgrade(port: number, headers: Record<string, string>): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const sent = request({
-      host: "127.0.0.1",
-      port,
-      agent: false,
-      headers: {
-        Connection: "Upgrade",
-        Upgrade: "websocket",
-        "Sec-WebSocket-Version": "13",
-        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-        ...headers,
-      },
-    });
-    sent.on("upgrade", (_response, socket) => {
-      socket.destroy();
-      resolve(101);
-    });
-    sent.on("response", (response) => {
-      response.resume();
-      resolve(response.statusCode ?? 0);
-    });
-    sent.on("error", reject);
-    sent.end();
   });
 }
 

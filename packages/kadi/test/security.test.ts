@@ -1,7 +1,7 @@
 // What whoever can reach the port can try, and that nobody else notices.
-import { request } from "node:http";
 import { generateKeyPairSync } from "node:crypto";
 import { describe, expect, test } from "vitest";
+import { upgrade } from "../../hub/test/fixtures/upgrade.ts";
 import { call, dial, openAbility, openAgent, openBroker, until } from "./fixtures/open.ts";
 import { newKey, RawClient, signed } from "./fixtures/raw-client.ts";
 
@@ -25,44 +25,18 @@ async function bystanders(url: string): Promise<() => Promise<void>> {
   };
 }
 
-/** The status of an upgrade: 101, or why not. */
-function upgrade(url: string, headers: Record<string, string>): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const sent = request(url.replace("ws:", "http:"), {
-      agent: false,
-      headers: {
-        Connection: "Upgrade",
-        Upgrade: "websocket",
-        "Sec-WebSocket-Version": "13",
-        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-        ...headers,
-      },
-    });
-    sent.on("upgrade", (_response, socket) => {
-      socket.destroy();
-      resolve(101);
-    });
-    sent.on("response", (response) => {
-      response.resume();
-      resolve(response.statusCode ?? 0);
-    });
-    sent.on("error", reject);
-    sent.end();
-  });
-}
-
 describe("who may connect", () => {
   test("it listens on 127.0.0.1, and neither foreign pages nor foreign names get in", async () => {
     const { url, port } = await openBroker({ allowedHosts: ["agents.example"] });
     expect(url).toBe(`ws://127.0.0.1:${port}`);
-    expect(await upgrade(url, {})).toBe(101);
-    expect(await upgrade(url, { Origin: `http://localhost:${port}` })).toBe(101);
-    expect(await upgrade(url, { Origin: "https://agents.example" })).toBe(101);
-    expect(await upgrade(url, { Origin: "https://evil.example" })).toBe(403);
-    expect(await upgrade(url, { Origin: "null" })).toBe(403);
-    expect(await upgrade(url, { Host: `evil.example:${port}` })).toBe(403);
-    expect(await upgrade(`${url}/kadi`, {})).toBe(101);
-    expect(await upgrade(`${url}/other`, {})).toBe(404);
+    expect(await upgrade(port, {})).toBe(101);
+    expect(await upgrade(port, { Origin: `http://localhost:${port}` })).toBe(101);
+    expect(await upgrade(port, { Origin: "https://agents.example" })).toBe(101);
+    expect(await upgrade(port, { Origin: "https://evil.example" })).toBe(403);
+    expect(await upgrade(port, { Origin: "null" })).toBe(403);
+    expect(await upgrade(port, { Host: `evil.example:${port}` })).toBe(403);
+    expect(await upgrade(port, {}, "/kadi")).toBe(101);
+    expect(await upgrade(port, {}, "/other")).toBe(404);
   });
 
   test("the figures are for those who may connect, too", async () => {

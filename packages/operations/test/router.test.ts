@@ -7,7 +7,7 @@ import type { Operations, Router } from "@alkdev/operations";
 import { MessageChannel } from "node:worker_threads";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { openHub, openProxy } from "../../hub/test/fixtures/open.ts";
-import type { Proxy } from "../../hub/test/fixtures/proxy.ts";
+import type { Proxy } from "../../pubsub/test/fixtures/proxy.ts";
 import { aborted, deferred, failure, open, openPubSub, openRouter, openSpoke, until } from "./fixtures/open.ts";
 
 const offers = (router: Router): Record<string, number> =>

@@ -7,26 +7,13 @@ import type { AlkEventTarget } from "@alkdev/pubsub/transport";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { Opened, runConformance } from "./fixtures/conformance.ts";
 import { delayed } from "./fixtures/delayed.ts";
+import { PIPE } from "./fixtures/pipe.ts";
 import { startPython } from "./fixtures/python.ts";
 import type { RemoteEnd } from "./fixtures/remote.ts";
 import { over, startSockets } from "./fixtures/websocket.ts";
 
 // Some tests start ten interpreters, one after the other, on a machine that may have better to do.
 vi.setConfig({ testTimeout: 120_000 });
-
-const SUPPORTS: Harness["supports"] = {
-  publishAck: "hop",
-  delivery: "at-most-once",
-  lossDetection: "disconnect",
-  subscribeAck: true,
-  overlap: "once",
-  patterns: "native",
-  echo: false,
-  groups: false,
-  replay: false,
-  maxPayload: 1024 * 1024,
-  ends: 2,
-};
 
 /** How often each instant is tried. */
 const INSTANTS = 10_000;
@@ -85,7 +72,7 @@ for (const [name, openPipe] of Object.entries(PIPES)) {
   runConformance(`Python over ${name}`, (): Harness => {
     const opened = new Opened();
     const harness: Harness = {
-      supports: SUPPORTS,
+      supports: { ...PIPE, maxPayload: 1024 * 1024 },
       features: new Set(["target", "serialises", "disconnects", "freezes", "delays"]),
       async open(options = {}) {
         const { onError = () => undefined } = options;
