@@ -4,7 +4,7 @@ import type { KeyObject } from "node:crypto";
 import { createPubSub } from "@alkdev/pubsub";
 import type { EventEnvelope, Gap } from "@alkdev/pubsub";
 import { expect, onTestFinished, test } from "vitest";
-import { createProxy } from "../../pubsub/test/fixtures/proxy.ts";
+import { startProxy } from "../../pubsub/test/fixtures/proxy.ts";
 import type { Proxy } from "../../pubsub/test/fixtures/proxy.ts";
 import { openBroker as connectTo } from "../src/broker-connection.ts";
 import type { BrokerConnection, BrokerConnectionOptions } from "../src/broker-connection.ts";
@@ -18,7 +18,7 @@ function open(url: string, options: BrokerConnectionOptions = {}): BrokerConnect
 }
 
 async function openProxy(port: number): Promise<Proxy & { url: string }> {
-  const proxy = await createProxy(port);
+  const proxy = await startProxy(port);
   onTestFinished(() => proxy.close());
   return Object.assign(proxy, { url: `ws://127.0.0.1:${proxy.port}` });
 }
