@@ -4,7 +4,7 @@ import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import type { ReadableStream } from "node:stream/web";
 import { Rate } from "@alkdev/hub/parts";
-import { onAbort, quietDeadline } from "@alkdev/pubsub/transport";
+import { excerpt, onAbort, quietDeadline } from "@alkdev/pubsub/transport";
 import { WebStandardStreamableHTTPServerTransport } from "@modelcontextprotocol/sdk/server/webStandardStreamableHttp.js";
 import type { RequestId } from "@modelcontextprotocol/sdk/types.js";
 import type { PendingCall } from "./calls.ts";
@@ -74,7 +74,8 @@ export class McpSession {
     this.#transport = new WebStandardStreamableHTTPServerTransport({ sessionIdGenerator: () => this.id });
     this.#tools = serveTools(
       { tools: () => participant.tools(), call: (tool, input, signal) => this.#call(tool, input, signal) },
-      owner.onError,
+      // What is wrong with a message, or cannot be sent, is in an answer, or is reported with it.
+      () => undefined,
     );
     participant.watch(() => {
       this.#isStale = !this.#isHeard;
@@ -149,8 +150,13 @@ export class McpSession {
     response.flushHeaders();
     const listens = method === "GET" && answer.ok;
     if (listens) this.#heard();
-    // A client that hangs up has not cancelled what it asked for.
-    await pipeline(Readable.fromWeb(answer.body as ReadableStream), response).catch(() => undefined);
+    try {
+      await pipeline(Readable.fromWeb(answer.body as ReadableStream), response);
+    } catch (cause) {
+      // A client that hangs up has not cancelled what it asked for, which goes on; but it will not have the answer.
+      const lost = `The MCP client hung up before it had the answer to ${excerpt(message?.["method"])}.`;
+      if (!listens) this.#owner.onError(new Error(lost, { cause }));
+    }
     if (listens) this.#isHeard = false;
   }
 

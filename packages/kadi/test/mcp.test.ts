@@ -370,6 +370,27 @@ describe("sessions", () => {
     await answered.text();
   });
 
+  test("a client that hangs up has cancelled nothing; that its answer is lost is reported, and it goes on", async () => {
+    const broker = await mcpBroker();
+    let answer: (result: string) => void = () => undefined;
+    const provider = await openAbility(broker.url, { slow: () => new Promise((resolve) => (answer = resolve)) });
+    const session = (await post(broker, INITIALIZE)).headers.get("mcp-session-id") ?? "";
+    const call = await post(
+      broker,
+      { jsonrpc: "2.0", id: 2, method: "tools/call", params: { name: "slow" } },
+      { "mcp-session-id": session },
+    );
+    await provider.next("kadi.ability.request");
+    await call.body?.cancel();
+    expect(broker.status().calls).toBe(1);
+    await until(() => broker.errors.length > 0);
+    expect(String(broker.errors)).toContain('The MCP client hung up before it had the answer to "tools/call".');
+    answer("late");
+    await until(() => broker.status().calls === 0);
+    const list = { jsonrpc: "2.0", id: 3, method: "tools/list" };
+    expect(await (await post(broker, list, { "mcp-session-id": session })).text()).toContain('"name":"slow"');
+  });
+
   test("one that was refused to begin is none", async () => {
     const broker = await mcpBroker();
     const refused = await post(broker, INITIALIZE, { accept: "text/plain" });
