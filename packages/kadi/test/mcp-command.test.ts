@@ -1,4 +1,5 @@
 // `kadi mcp`, as a process of its own, by the official client over its standard input and output.
+import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { Client } from "@modelcontextprotocol/sdk/client/index.js";
 import { StdioClientTransport } from "@modelcontextprotocol/sdk/client/stdio.js";
@@ -140,4 +141,27 @@ test.each(["SIGINT", "SIGTERM"] as const)("%s is its end, with 0", async (signal
   await run.said("stdout", /"id":1/);
   run.child.kill(signal);
   expect(await run.ended).toBe(0);
+});
+
+test("the example shows both ways, and prints what it says", () => {
+  const script = fileURLToPath(new URL("../../../scripts/example.mjs", import.meta.url));
+  const run = spawnSync(process.execPath, [script, "mcp"], { encoding: "utf8", timeout: 60_000 });
+  expect(run.stderr).toBe("");
+  expect(run.stdout).toBe(`An assistant connects to the broker over HTTP, with the token. It sees
+  forecast: What the weather will be in a city.
+and calls
+  forecast {"city":"Oslo"} -> {"degrees":12}
+  forecast {"city":"Atlantis"} fails: Atlantis has no weather any more.
+The ability offers another tool, and the assistant is told:
+  forecast: What the weather will be in a city.
+  greet: Greets whoever calls.
+  greet {} -> Hello, remote-assistant!
+Another assistant starts \`kadi mcp\` itself:
+  forecast: What the weather will be in a city.
+  greet: Greets whoever calls.
+  greet {} -> Hello, local-assistant!
+Without the token nobody comes in:
+  401
+`);
+  expect(run.status).toBe(0);
 });

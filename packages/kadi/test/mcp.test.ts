@@ -5,6 +5,7 @@ import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/
 import { ToolListChangedNotificationSchema } from "@modelcontextprotocol/sdk/types.js";
 import { describe, expect, onTestFinished, test } from "vitest";
 import type { KadiBrokerOptions } from "@alkdev/kadi";
+import { createHubEventTarget, createHubServer } from "@alkdev/hub";
 import { createKadiBroker } from "@alkdev/kadi";
 import { openAbility, openAgent, openBroker, until } from "./fixtures/open.ts";
 import type { OpenBroker } from "./fixtures/open.ts";
@@ -248,6 +249,22 @@ describe("networks", () => {
     const said = await Promise.all(tools.map(({ name }) => connected.client.callTool({ name })));
     expect(said.map(({ content }) => (content as [{ text: string }])[0].text)).toEqual(["the first", "the second"]);
   });
+});
+
+test("tools of other brokers of the same backplane are seen and called", async () => {
+  const hub = await createHubServer({ port: 0 });
+  onTestFinished(() => hub.close());
+  const backplanes = [createHubEventTarget(hub.url), createHubEventTarget(hub.url)];
+  onTestFinished(async () => void (await Promise.all(backplanes.map((each) => each.close()))));
+  const [here, there] = await Promise.all(backplanes.map((backplane) => mcpBroker({ backplane })));
+  if (here === undefined || there === undefined) throw new Error("two brokers");
+  const connected = await connect(here);
+  const provider = await openAbility(there.url, { far: () => "away" });
+  await until(() => connected.changes() === 1);
+  expect(await connected.client.callTool({ name: "far" })).toMatchObject({ content: [{ text: "away" }] });
+  provider.socket.terminate();
+  await until(() => connected.changes() === 2);
+  expect(await names(connected)).toEqual([]);
 });
 
 describe("who may come", () => {
