@@ -61,7 +61,7 @@ export default [
     ignore: ["ws"],
     modifyEsbuildConfig: (config) => ({ ...config, platform: "node" }),
   }),
-  entry("@alkdev/kadi: everything", { "packages/kadi/dist/index.js": "*" }, "33.8 kB", {
+  entry("@alkdev/kadi: everything", { "packages/kadi/dist/index.js": "*" }, "34.8 kB", {
     // MCP's SDK is loaded only where it is wanted.
     ignore: ["ws", "@modelcontextprotocol/*"],
     modifyEsbuildConfig: (config) => ({ ...config, platform: "node", format: "esm" }),

@@ -74,6 +74,11 @@ export interface KadiBrokerOptions {
    * token. Needs the package `@modelcontextprotocol/sdk`. Default: none, and `/mcp` is not there.
    */
   readonly mcp?: KadiMcpOptions | readonly KadiMcpOptions[];
+  /**
+   * Milliseconds that a call may take: a provider that has not answered then is told to cancel, and the caller that it was too
+   * long (−32009). Default 3,600,000, an hour; Infinity for none.
+   */
+  readonly callTimeout?: number;
   readonly limits?: KadiBrokerLimits;
   /** Told of what concerns no one call: broken sockets, a backplane that failed. Default: nothing is reported. */
   readonly onError?: (error: unknown) => void;

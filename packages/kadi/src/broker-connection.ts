@@ -4,11 +4,12 @@ import { PubSubError } from "@alkdev/pubsub";
 import type { Status } from "@alkdev/pubsub";
 import { coreOf, deadline, defineEventTarget, onAbort } from "@alkdev/pubsub/transport";
 import type { AlkEventTarget } from "@alkdev/pubsub/transport";
-import type { BrokerClient, ToolRequest } from "./broker-client.ts";
+import type { BrokerClient } from "./broker-client.ts";
 import { BrokerTransport } from "./broker-transport.ts";
 import type { BrokerTransportOptions } from "./broker-transport.ts";
 import type { Tool, VisibleTool } from "./directory.ts";
 import { CODES, RpcError } from "./json-rpc.ts";
+import type { Params } from "./json-rpc.ts";
 
 /** Options of `openBroker`. */
 export interface BrokerConnectionOptions extends Omit<
@@ -68,8 +69,6 @@ export interface BrokerConnection {
   close(): Promise<void>;
 }
 
-export type { ToolRequest };
-
 /**
  * A client's standing connection to one broker. It connects on first use and, once it was connected, again whenever it is
  * interrupted: then it offers its tools and subscribes as before, and tells of the gap.
@@ -110,8 +109,9 @@ class Connection implements BrokerConnection {
         await this.#registerAgain(session);
         if (onToolsChanged !== undefined) await session.request("kadi.ability.list", { watch: true });
       },
-      onNotification: (method) => {
+      onNotification: (method, params) => {
         if (method === "kadi.ability.changed") onToolsChanged?.();
+        else if (method === "kadi.agent.withdrawn") this.#withdrawn(params);
       },
     });
     this.eventTarget = defineEventTarget(this.#transport, {
@@ -204,6 +204,12 @@ class Connection implements BrokerConnection {
       const message = `The broker no longer takes this client's tools, which nobody can call now: ${error.message}`;
       this.#report(new PubSubError("REFUSED", message, { cause: error }));
     }
+  }
+
+  /** Another agent was first, at another broker. */
+  #withdrawn({ tools, reason }: Params): void {
+    this.#tools = this.#tools?.filter(({ name }) => !Array.isArray(tools) || !tools.includes(name));
+    this.#report(new PubSubError("REFUSED", `The broker took tools away from this client: ${String(reason)}`));
   }
 
   #report(error: unknown): void {

@@ -75,13 +75,17 @@ class Broker implements KadiBroker {
     this.#options = options;
     this.#host = options.host ?? "127.0.0.1";
     this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
-    const { lease = 15_000, authorize = ({ networks }) => networks.filter((each) => each === GLOBAL) } = options;
-    if (!(lease > 0)) throw new PubSubError("INVALID_OPTION", `lease must be a number of milliseconds, not ${lease}.`);
+    const { lease = 15_000, callTimeout = 3_600_000 } = options;
+    const { authorize = ({ networks }) => networks.filter((each) => each === GLOBAL) } = options;
+    for (const [name, value] of Object.entries({ lease, callTimeout }))
+      if (!(value > 0))
+        throw new PubSubError("INVALID_OPTION", `${name} must be a number of milliseconds, not ${value}.`);
     const bus = new Bus(options.backplane, this.#report);
     const directory = new Directory();
     const participants = new Map<string, Participant>();
-    const calls = new Calls(bus, (session) => participants.get(session), this.#report);
-    const peers = new Peers(bus, directory, calls, lease, this.#report);
+    const calls = new Calls(bus, (session) => participants.get(session), callTimeout, this.#report);
+    const withdrawn = (session: string, names: readonly string[]): void => participants.get(session)?.withdrawn(names);
+    const peers = new Peers(bus, directory, calls, lease, withdrawn, this.#report);
     this.#common = { bus, directory, peers, calls, limits: this.#limits, authorize, participants };
     this.#gate = new Gate("broker", this.#host, options.allowedHosts ?? []);
     this.#sockets = new WebSocketServer({
@@ -197,6 +201,7 @@ class Broker implements KadiBroker {
     for (const session of [...this.#sessions]) session.close(1001, "The broker was closed.");
     await this.#mcp?.close();
     this.#common.peers.close();
+    this.#common.calls.close();
     await this.#common.bus.close();
     this.#sockets.close();
     this.#server.closeAllConnections();

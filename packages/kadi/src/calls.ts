@@ -1,6 +1,6 @@
 import { PubSubError } from "@alkdev/pubsub";
 import type { EventEnvelope } from "@alkdev/pubsub";
-import { Recent } from "@alkdev/pubsub/transport";
+import { quietDeadline, Recent } from "@alkdev/pubsub/transport";
 import type { Bus } from "./bus.ts";
 import { BROKERS } from "./channels.ts";
 import type { Agent } from "./directory.ts";
@@ -62,6 +62,8 @@ export interface PendingCall {
 
 interface Pending {
   readonly broker: string;
+  /** When it has taken too long. */
+  readonly until: number;
   readonly resolve: (result: unknown) => void;
   readonly reject: (error: RpcError) => void;
 }
@@ -79,10 +81,20 @@ export class Calls {
   readonly #answering = new Set<string>();
   /** Lately served: a target that delivers twice must not run a tool twice. */
   readonly #known = new Recent<true>(16_384);
+  readonly #timeout: number;
+  /** Set while somebody looks for calls that take too long. */
+  #stopLooking: (() => void) | undefined;
 
-  constructor(bus: Bus, providers: (session: string) => Provider | undefined, onError: (error: unknown) => void) {
+  /** @param timeout milliseconds that a call may take */
+  constructor(
+    bus: Bus,
+    providers: (session: string) => Provider | undefined,
+    timeout: number,
+    onError: (error: unknown) => void,
+  ) {
     this.#bus = bus;
     this.#providers = providers;
+    this.#timeout = timeout;
     this.#onError = onError;
   }
 
@@ -100,8 +112,9 @@ export class Calls {
   call(to: Agent, tool: string, input: unknown, caller: Caller): PendingCall {
     const name = this.#bus.name();
     const outcome = new Promise<unknown>((resolve, reject) => {
-      this.#pending.set(name, { broker: to.broker, resolve, reject });
+      this.#pending.set(name, { broker: to.broker, until: performance.now() + this.#timeout, resolve, reject });
     });
+    this.#look();
     const request: CallRequest = {
       kind: "request",
       call: name,
@@ -116,6 +129,26 @@ export class Calls {
       .publish(BROKERS, to.broker, request)
       .catch((error: unknown) => this.#giveUp(name, to.broker, unsent(error)));
     return { name, outcome, cancel: (why) => this.#giveUp(name, to.broker, new RpcError(CODES.CANCELLED, why)) };
+  }
+
+  /** All may take equally long, so the first is the first to have taken too long: one timer does for all. */
+  #look(): void {
+    const [first] = this.#pending.values();
+    if (this.#stopLooking !== undefined || first === undefined) return;
+    this.#stopLooking = quietDeadline(Math.max(1, Math.ceil(first.until - performance.now())), () => {
+      this.#stopLooking = undefined;
+      const now = performance.now();
+      for (const [name, { broker, until }] of [...this.#pending]) {
+        if (until > now) break;
+        const message = `No answer within ${this.#timeout} ms (callTimeout); the tool may have run.`;
+        this.#giveUp(name, broker, new RpcError(CODES.TIMEOUT, message));
+      }
+      this.#look();
+    });
+  }
+
+  close(): void {
+    this.#stopLooking?.();
   }
 
   /** Whatever was to be answered by a broker, and may never be: it died, or lost what it was sent. */

@@ -38,8 +38,8 @@ export interface VisibleTool extends Tool {
 /** Every agent that is registered here and at the brokers that this one is joined with. */
 export class Directory {
   readonly #agents = new Map<string, Agent>();
-  /** Who has a tool of that name. */
-  readonly #holders = new Map<string, Set<Agent>>();
+  /** Who has a tool of that name, by session, in the order in which that became known. */
+  readonly #holders = new Map<string, Map<string, Agent>>();
   readonly #watchers = new Set<(agent: Agent) => void>();
 
   get size(): number {
@@ -52,13 +52,18 @@ export class Directory {
 
   /** Adds an agent, or replaces what its session registered before. */
   put(agent: Agent): void {
-    this.remove(agent.session);
-    this.#agents.set(agent.session, agent);
-    for (const { name } of agent.tools) {
+    const { session, tools } = agent;
+    const replaced = this.#agents.get(session);
+    this.#agents.set(session, agent);
+    // Those that it had before keep their place.
+    for (const { name } of tools) {
       const holders = this.#holders.get(name);
-      if (holders === undefined) this.#holders.set(name, new Set([agent]));
-      else holders.add(agent);
+      if (holders === undefined) this.#holders.set(name, new Map([[session, agent]]));
+      else holders.set(session, agent);
     }
+    const names = new Set(tools.map(({ name }) => name));
+    for (const { name } of replaced?.tools ?? []) if (!names.has(name)) this.#letGo(name, session);
+    if (replaced !== undefined) this.#changed(replaced);
     this.#changed(agent);
   }
 
@@ -66,10 +71,7 @@ export class Directory {
     const agent = this.#agents.get(session);
     if (agent === undefined) return;
     this.#agents.delete(session);
-    for (const { name } of agent.tools) {
-      const holders = this.#holders.get(name);
-      if (holders?.delete(agent) === true && holders.size === 0) this.#holders.delete(name);
-    }
+    for (const { name } of agent.tools) this.#letGo(name, session);
     this.#changed(agent);
   }
 
@@ -100,32 +102,31 @@ export class Directory {
     for (const watcher of this.#watchers) watcher(agent);
   }
 
-  /**
-   * Refuses tools that another key's live agent holds, in a network that both would be seen in. What brokers learn of one
-   * another at the same time can still meet; a call then goes to the newest, or to the agent that it names.
-   *
-   * @throws RpcError `TAKEN`
-   */
-  checkFree(keyId: string, tools: readonly Tool[], networks: readonly string[]): void {
+  #letGo(name: string, session: string): void {
+    const holders = this.#holders.get(name);
+    if (holders?.delete(session) === true && holders.size === 0) this.#holders.delete(name);
+  }
+
+  /** Agents of other keys that hold a tool of the same name in a network that both would be seen in, with these names. */
+  rivals({ keyId, tools, networks }: Pick<Agent, "keyId" | "tools" | "networks">): Map<Agent, Set<string>> {
+    const rivals = new Map<Agent, Set<string>>();
     for (const { name } of tools)
-      for (const holder of this.#holders.get(name) ?? [])
+      for (const holder of this.#holders.get(name)?.values() ?? [])
         if (holder.keyId !== keyId && share(holder.networks, networks))
-          throw new RpcError(
-            CODES.TAKEN,
-            `The tool ${JSON.stringify(name)} is held by another agent of this network; choose another name.`,
-          );
+          rivals.set(holder, (rivals.get(holder) ?? new Set()).add(name));
+    return rivals;
   }
 
   /**
-   * Who is to run a tool: the newest that holds it, of those that the caller can see.
+   * Who is to run a tool, of those that the caller can see: the first key that held it, at its newest session.
    *
    * @param target an agent's id, name or display name; any agent, where it is undefined
    */
   find(tool: string, networks: readonly string[], target: string | undefined): Agent | undefined {
     let found: Agent | undefined;
-    for (const agent of this.#holders.get(tool) ?? [])
+    for (const agent of this.#holders.get(tool)?.values() ?? [])
       if (share(agent.networks, networks) && (target === undefined || answersTo(agent, target)))
-        if (found === undefined || agent.since >= found.since) found = agent;
+        if (found === undefined || (agent.keyId === found.keyId && agent.since >= found.since)) found = agent;
     return found;
   }
 
@@ -146,6 +147,14 @@ export class Directory {
     }
     return [...tools.values()];
   }
+}
+
+/** What a registration is answered with whose names another key's live agent holds. */
+export function taken(names: Iterable<string>): RpcError {
+  const list = [...names].map((name) => JSON.stringify(name)).join(", ");
+  return new RpcError(CODES.TAKEN, `Another agent of this network holds a tool named ${list}; choose another name.`, {
+    tools: [...names],
+  });
 }
 
 function answersTo(agent: Agent, target: string): boolean {

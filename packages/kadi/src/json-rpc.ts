@@ -26,6 +26,8 @@ export const CODES = {
   GONE: -32_007,
   /** The backplane failed; what was asked for may have been done. */
   UNAVAILABLE: -32_008,
+  /** The provider did not answer in the time that the broker allows a call; the tool may have run. */
+  TIMEOUT: -32_009,
 } as const;
 
 /** An error as JSON-RPC carries it. */

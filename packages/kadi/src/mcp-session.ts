@@ -31,6 +31,7 @@ const SIDE: ParticipantSide = {
   gap: () => undefined,
   requested: () => undefined,
   cancelled: () => undefined,
+  withdrawn: () => undefined,
   failed: () => undefined,
 };
 

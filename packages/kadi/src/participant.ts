@@ -34,6 +34,8 @@ export interface ParticipantSide {
   requested(request: CallRequest): void;
   /** It need not answer any more. */
   cancelled(call: string): void;
+  /** It no longer offers tools of these names: another key's agent holds them. */
+  withdrawn(names: readonly string[]): void;
   /** The broker can no longer do what it has promised. */
   failed(error: unknown): void;
 }
@@ -157,7 +159,6 @@ export class Participant implements Provider {
     await this.#join(networks);
     if (this.#isOver) throw new RpcError(CODES.CANCELLED, "The session is over.");
     const { agentId, keyId } = this.identity;
-    directory.checkFree(keyId, tools, networks);
     const before = directory.of(this.session);
     const agent = {
       ...this.#introduction,
@@ -173,10 +174,18 @@ export class Participant implements Provider {
     try {
       await peers.put(agent);
     } catch (error) {
-      // What the others do not know is not offered here either; what was offered before may be again.
-      if (directory.of(this.session) === agent) peers.remove(this.session);
-      throw unavailable("register", error);
+      // What the others do not know, or another has, is not offered here either; what was offered before is again.
+      if (directory.of(this.session) === agent) {
+        if (before === undefined) peers.remove(this.session);
+        else peers.set(before);
+      }
+      throw error instanceof RpcError ? error : unavailable("register", error);
     }
+  }
+
+  /** Another key's agent has turned out to hold these names. */
+  withdrawn(names: readonly string[]): void {
+    this.#side.withdrawn(names);
   }
 
   /** The tools that it can see. */

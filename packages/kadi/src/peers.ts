@@ -4,6 +4,7 @@ import type { Bus, Listening } from "./bus.ts";
 import { callMessage } from "./calls.ts";
 import type { Calls } from "./calls.ts";
 import { BROKERS } from "./channels.ts";
+import { taken } from "./directory.ts";
 import type { Agent, Directory } from "./directory.ts";
 
 /**
@@ -11,9 +12,9 @@ import type { Agent, Directory } from "./directory.ts";
  * at the next sign of life, and asks.
  */
 type PeerMessage = { readonly broker: string } &
-  /** Without a version it is only said again. */
+  /** Without a version it is only said again. A claim is one that its broker has not heard itself yet. */
   (
-    | { readonly kind: "agent"; readonly version?: number; readonly agent: Agent }
+    | { readonly kind: "agent"; readonly version?: number; readonly agent: Agent; readonly claim?: boolean }
     | { readonly kind: "gone"; readonly version: number; readonly session: string }
     /** These are all; each was said again just before. */
     | { readonly kind: "agents"; readonly version: number; readonly sessions: readonly string[] }
@@ -34,8 +35,32 @@ interface Peer {
   heard: number;
 }
 
-/** Milliseconds that a mark is waited for. */
+/** Milliseconds that what was said is waited for to come back. */
 const MARK = 2000;
+
+/** What was said of an agent, until it is certain that nobody was faster. */
+class Claim {
+  readonly version: number;
+  /** Resolves when it has come back: what comes after it is later. */
+  readonly heard: Promise<void>;
+  isHeard = false;
+  /** Names that another key's agent had before. */
+  lost: ReadonlySet<string> | undefined;
+  #resolve: () => void = () => undefined;
+  readonly #stop: () => void;
+
+  constructor(version: number) {
+    this.version = version;
+    this.heard = new Promise((resolve) => (this.#resolve = resolve));
+    this.#stop = quietDeadline(MARK, () => this.hear());
+  }
+
+  hear(): void {
+    this.#stop();
+    this.isHeard = true;
+    this.#resolve();
+  }
+}
 
 /** The brokers that share a backplane: who is there, and which agents they have. A broker without one is alone. */
 export class Peers {
@@ -48,6 +73,9 @@ export class Peers {
   /** The agents of this broker, by session. */
   readonly #own = new Map<string, Agent>();
   readonly #marks = new Map<string, () => void>();
+  /** Registrations that are not answered yet. */
+  readonly #claims = new Map<Agent, Claim>();
+  readonly #withdrawn: (session: string, names: readonly string[]) => void;
   #version = 0;
   #listening: Listening[] = [];
   #timer: NodeJS.Timeout | undefined;
@@ -56,11 +84,20 @@ export class Peers {
   #mending = false;
   #closed = false;
 
-  constructor(bus: Bus, directory: Directory, calls: Calls, lease: number, onError: (error: unknown) => void) {
+  /** @param withdrawn told of names that an agent of this broker has lost to another key's */
+  constructor(
+    bus: Bus,
+    directory: Directory,
+    calls: Calls,
+    lease: number,
+    withdrawn: (session: string, names: readonly string[]) => void,
+    onError: (error: unknown) => void,
+  ) {
     this.#bus = bus;
     this.#directory = directory;
     this.#calls = calls;
     this.#lease = lease;
+    this.#withdrawn = withdrawn;
     this.#onError = onError;
   }
 
@@ -85,12 +122,63 @@ export class Peers {
     this.#timer = setInterval(() => this.#tick(), this.#lease / 3).unref();
   }
 
-  /** An agent of this broker registered. Resolves once the others were told. */
+  /**
+   * An agent of this broker registers. Resolves once the others were told, and nobody turned out to have been faster.
+   *
+   * @throws RpcError `TAKEN`; PubSubError where the backplane failed; as rejections, after which it is still there
+   */
   async put(agent: Agent): Promise<void> {
+    for (const names of this.#directory.rivals(agent).values()) throw taken(names);
+    this.#add(agent);
+    if (!this.#bus.shared) return;
+    const version = this.#version;
+    const claim = new Claim(version);
+    this.#claims.set(agent, claim);
+    try {
+      await this.#say({ kind: "agent", version, agent, claim: true });
+      await claim.heard;
+    } finally {
+      claim.hear();
+      this.#claims.delete(agent);
+    }
+    if (claim.lost !== undefined) throw taken(claim.lost);
+  }
+
+  /** An agent of this broker is what it is now, without anybody's contesting it. */
+  set(agent: Agent): void {
+    this.#add(agent);
+    if (this.#bus.shared) this.#tell({ kind: "agent", version: this.#version, agent });
+  }
+
+  #add(agent: Agent): void {
     this.#directory.put(agent);
     this.#own.set(agent.session, agent);
     this.#version++;
-    if (this.#bus.shared) await this.#say({ kind: "agent", version: this.#version, agent });
+  }
+
+  /**
+   * Another broker's agent may hold what one of ours does. What all hear in one order has a first: whoever hears the other's
+   * word before its own was second, and is refused. Where two were both accepted, as while the brokers could not hear one
+   * another, the older one keeps the name, and both brokers know which that is.
+   */
+  #contest(theirs: Agent, isClaim: boolean): void {
+    for (const [mine, names] of this.#directory.rivals(theirs)) {
+      if (mine.broker !== this.#bus.id) continue;
+      const claim = this.#claims.get(mine);
+      if (claim?.lost !== undefined) continue;
+      if (claim?.isHeard === false) {
+        claim.lost = names;
+        // To the end of those who hold the names, until its session has heard of it.
+        this.#directory.remove(mine.session);
+        this.#directory.put(mine);
+      } else if (isClaim) this.#tell({ kind: "agent", agent: mine });
+      else if (!isOlder(theirs, mine)) continue;
+      else if (claim !== undefined) claim.lost = names;
+      else {
+        this.set({ ...mine, tools: mine.tools.filter(({ name }) => !names.has(name)) });
+        this.#withdrawn(mine.session, [...names]);
+      }
+    }
   }
 
   /** An agent of this broker is gone. */
@@ -141,7 +229,8 @@ export class Peers {
     queueMicrotask(() => {
       this.#saying = false;
       if (this.#closed) return;
-      for (const agent of this.#own.values()) this.#tell({ kind: "agent", agent });
+      for (const agent of this.#own.values())
+        this.#tell({ kind: "agent", agent, claim: this.#claims.get(agent)?.isHeard === false });
       this.#tell({ kind: "agents", version: this.#version, sessions: [...this.#own.keys()] });
     });
   }
@@ -198,6 +287,8 @@ export class Peers {
     if (typeof broker !== "string") return;
     if (broker === this.#bus.id) {
       if (message.kind === "mark") this.#marks.get(message.mark)?.();
+      if (message.kind === "agent")
+        for (const claim of this.#claims.values()) if (claim.version === message.version) claim.hear();
       return;
     }
     if (message.kind === "bye") return this.#forget(broker, "The provider's broker was closed; the tool may have run.");
@@ -208,6 +299,7 @@ export class Peers {
       case "agent":
         this.#directory.put(message.agent);
         peer.sessions.add(message.agent.session);
+        this.#contest(message.agent, message.claim === true);
         break;
       case "gone":
         this.#directory.remove(message.session);
@@ -242,6 +334,10 @@ export class Peers {
     // One change more than what is known. Anything else is said again at the end of a list, or leads to a question.
     if (message.version === peer.version + 1) peer.version++;
   }
+}
+
+function isOlder(one: Agent, other: Agent): boolean {
+  return one.since === other.since ? one.keyId < other.keyId : one.since < other.since;
 }
 
 type WithoutBroker<T> = T extends unknown ? Omit<T, "broker"> : never;

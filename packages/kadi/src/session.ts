@@ -2,6 +2,7 @@ import { Rate } from "@alkdev/hub/parts";
 import { excerpt, quietDeadline } from "@alkdev/pubsub/transport";
 import type { RawData, WebSocket } from "ws";
 import type { PendingCall } from "./calls.ts";
+import { taken } from "./directory.ts";
 import { Challenge } from "./identity.ts";
 import { BadMessage, CODES, isObject, outcomeOf, parseMessage, RpcError } from "./json-rpc.ts";
 import type { Params, RpcId } from "./json-rpc.ts";
@@ -257,6 +258,7 @@ export class Session {
           },
         }),
       cancelled: (call) => this.#notify("kadi.ability.cancel", { requestId: call }),
+      withdrawn: (tools) => this.#notify("kadi.agent.withdrawn", { tools, reason: taken(tools).message }),
       failed: (error) => {
         this.#owner.onError(error);
         this.close(1011, "The broker lost its backplane: connect again.");

@@ -1,5 +1,6 @@
 // The broker, as clients that speak only JSON-RPC see it.
 import { createHash, createPublicKey } from "node:crypto";
+import { createKadiBroker } from "@alkdev/kadi";
 import { describe, expect, test } from "vitest";
 import { call, dial, openAbility, openAgent, openBroker, until } from "./fixtures/open.ts";
 import { newKey } from "./fixtures/raw-client.ts";
@@ -313,6 +314,22 @@ test("a broker that was closed says so to its sessions, and is done; closing it 
   await broker.close();
   expect(broker).toMatchObject({ url, port });
   expect(broker.status()).toMatchObject({ sessions: 0, agents: 0, calls: 0 });
+});
+
+test("a call that takes longer than the broker allows is an error for its caller, and cancelled at its provider", async () => {
+  const { url } = await openBroker({ callTimeout: 50 });
+  const provider = await openAbility(url, { slow: () => new Promise(() => undefined), quick: () => "quick" });
+  const caller = await openAgent(url);
+  const slow = [call(caller, "slow"), call(caller, "slow")];
+  const requests = [await provider.next("kadi.ability.request"), await provider.next("kadi.ability.request")];
+  expect(await call(caller, "quick")).toBe("quick");
+  for (const [i, { requestId }] of requests.entries()) {
+    await expect(slow[i]).rejects.toMatchObject({ code: -32_009 });
+    expect(await provider.next("kadi.ability.cancel")).toMatchObject({ requestId });
+    const late = provider.request("kadi.ability.result", { requestId, result: 1 });
+    await expect(late).rejects.toMatchObject({ code: -32_602 });
+  }
+  await expect(createKadiBroker({ callTimeout: 0 })).rejects.toMatchObject({ code: "INVALID_OPTION" });
 });
 
 test("a session that is silent for too long is dropped; one that pings is not", async () => {

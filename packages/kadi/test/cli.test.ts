@@ -51,10 +51,10 @@ test("kadi broker lets MCP clients in with a token of the command line or the en
   expect(await mcp(byEnvironment, "of-the-line")).toBe(401);
 });
 
-test("two with the same --hub are one", async () => {
+test("two with the same --backplane are one", async () => {
   const hub = await createHubServer({ port: 0 });
   onTestFinished(() => hub.close());
-  const [one, other] = await Promise.all([broker("--hub", hub.url), broker("--hub", hub.url)]);
+  const [one, other] = await Promise.all([broker("--backplane", hub.url), broker("--backplane", hub.url)]);
   await openAbility(one.url, { tool: () => 1 });
   expect(await call(await openAgent(other.url), "tool")).toBe(1);
   one.run.child.kill("SIGINT");
@@ -143,6 +143,7 @@ test.each([
   [["mcp", "extra"], /^kadi: mcp takes options only/],
   [["broker", "--mcp-network", "a"], /^kadi: MCP clients need a token/],
   [["broker", "--port", "x"], /^kadi: --port takes a whole number/],
+  [["broker", "--backplane", "amqp://localhost"], /^kadi: --backplane takes the address of a hub/],
   [["brokr"], /^kadi: there is no command "brokr"; did you mean broker\?\nSee: kadi help\n$/],
   [[], /^kadi: a command is missing: broker, events, tools, call or mcp/],
   [["events"], /^kadi: events needs a channel or a pattern/],

@@ -13,6 +13,7 @@ import type { AlkEventTarget } from "@alkdev/pubsub/transport";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { startProxy } from "../../pubsub/test/fixtures/proxy.ts";
 import type { Proxy, ProxyOptions } from "../../pubsub/test/fixtures/proxy.ts";
+import { openBroker as connectTo } from "../src/broker-connection.ts";
 import { call, openAbility, openAgent, openBroker, until } from "./fixtures/open.ts";
 import type { OpenBroker } from "./fixtures/open.ts";
 import type { RawClient } from "./fixtures/raw-client.ts";
@@ -135,6 +136,35 @@ describe("two brokers in processes of their own, joined by a hub", () => {
       code: -32_004,
     });
     await rival.request("kadi.agent.register", { tools, networks: ["elsewhere"] });
+  });
+
+  test("of two keys that register one name at both in the same instant one is refused, a hundred times", async () => {
+    const hub = await openHub();
+    const urls = (await Promise.all([spawnBroker(hub.url), spawnBroker(hub.url)])).map(({ url }) => url);
+    const agents = await Promise.all(urls.map((url) => openAgent(url)));
+    for (const agent of agents) {
+      await agent.request("kadi.agent.register", { tools: [{ name: `of ${agent.agentId}` }] });
+      agent.onRequest = () => agent.agentId;
+    }
+    const callers = await Promise.all(urls.map((url) => openAgent(url)));
+    for (let round = 0; round < 100; round++) {
+      const name = `tool ${round}`;
+      const results = await Promise.allSettled(
+        agents.map((agent) =>
+          agent.request("kadi.agent.register", { tools: [{ name }, { name: `of ${agent.agentId}` }] }),
+        ),
+      );
+      const winners = agents.filter((_, i) => results[i]?.status === "fulfilled");
+      expect(winners).toHaveLength(1);
+      const refused = results.find((result) => result.status === "rejected");
+      expect(refused?.reason).toMatchObject({ code: -32_004 });
+      // Each caller reaches the one who has it, and what the other offered before is still there.
+      for (const caller of callers) {
+        expect(await call(caller, name)).toBe(winners[0]?.agentId);
+        for (const { agentId } of agents) expect(await call(caller, `of ${agentId}`)).toBe(agentId);
+      }
+    }
+    for (const agent of agents) expect(agent.got("kadi.agent.withdrawn")).toEqual([]);
   });
 
   test("a cancel passes, and so does the end of a caller or of a provider", async () => {
@@ -297,6 +327,33 @@ describe("a backplane that is slow, repeats or breaks", () => {
     proxy.thaw();
     await until(() => b.status().agents === 1);
     expect(await call(caller, "quick")).toBe("quick");
+  });
+
+  test("of two that were accepted while their brokers could not hear each other the older keeps the name, and the other is told", async () => {
+    const hub = await openHub();
+    const [{ broker: a, proxy }, { broker: b }] = [
+      await brokerVia(hub, { lease: 300 }),
+      await brokerVia(hub, { lease: 300 }),
+    ];
+    await openAbility(a.url, { tool: () => "older", second: () => "older" });
+    const caller = await openAgent(b.url);
+    expect(await call(caller, "tool")).toBe("older");
+    proxy.freeze();
+    await until(() => b.status().agents === 0);
+    const younger = await openAbility(b.url, { tool: () => "younger", other: () => "other" });
+    expect(await call(caller, "tool")).toBe("younger");
+    const told = new Promise<unknown>((onError) => {
+      const connection = connectTo(b.url, { onError });
+      onTestFinished(() => connection.close());
+      void connection.register([{ name: "second" }]).then(() => proxy.thaw());
+    });
+    expect(await younger.next("kadi.agent.withdrawn")).toMatchObject({ tools: ["tool"] });
+    expect(await told).toMatchObject({ code: "REFUSED", message: /took tools away .*"second"/ });
+    for (const broker of [a, b]) {
+      const there = await openAgent(broker.url);
+      for (const tool of ["tool", "second"]) expect(await call(there, tool)).toBe("older");
+      expect(await call(there, "other")).toBe("other");
+    }
   });
 
   test("what cannot be sent meanwhile is refused, and the answer of a call is kept until it can", async () => {

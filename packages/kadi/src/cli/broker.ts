@@ -3,6 +3,7 @@ import { createHubEventTarget } from "@alkdev/hub";
 import { cannotListen, complainAs, isLoopback, say, Stopper, UsageError, wholeNumber } from "@alkdev/hub/parts";
 import type { Arguments, OptionTypes } from "@alkdev/hub/parts";
 import { createKadiBroker } from "../broker.ts";
+import type { AlkEventTarget } from "@alkdev/pubsub/transport";
 import type { KadiBroker, KadiMcpOptions } from "../broker-api.ts";
 import { GLOBAL } from "../participant.ts";
 
@@ -11,10 +12,26 @@ export const brokerOptions: OptionTypes = {
   host: { type: "string" },
   "allow-host": { type: "string", multiple: true },
   network: { type: "string", short: "n", multiple: true },
-  hub: { type: "string" },
+  backplane: { type: "string" },
   "mcp-token": { type: "string" },
   "mcp-network": { type: "string", multiple: true },
 };
+
+/** What brokers share, by the scheme of its address. */
+const BACKPLANES: Readonly<Record<string, (url: string, onError: (error: unknown) => void) => AlkEventTarget>> = {
+  "ws:": (url, onError) => createHubEventTarget(url, { onError }),
+  "wss:": (url, onError) => createHubEventTarget(url, { onError }),
+};
+
+/** @throws UsageError */
+function openBackplane(url: string, onError: (error: unknown) => void): AlkEventTarget {
+  const open = URL.canParse(url) ? BACKPLANES[new URL(url).protocol] : undefined;
+  if (open !== undefined) return open(url, onError);
+  throw new UsageError(
+    "broker",
+    `--backplane takes the address of a hub, such as ws://localhost:8081, not ${JSON.stringify(url)}`,
+  );
+}
 
 /** Runs a broker until a signal ends it. */
 export async function broker(args: Arguments): Promise<number> {
@@ -25,11 +42,11 @@ export async function broker(args: Arguments): Promise<number> {
   const host = args.text("host") ?? "127.0.0.1";
   const allowedHosts = args.texts("allow-host");
   const networks = [GLOBAL, ...args.texts("network")];
-  const hub = args.text("hub");
+  const shared = args.text("backplane");
   const mcp = mcpOf(args);
   const onError = (error: unknown): void => complainAs("kadi", error);
   const stop = new Stopper();
-  const backplane = hub === undefined ? undefined : createHubEventTarget(hub, { onError });
+  const backplane = shared === undefined ? undefined : openBackplane(shared, onError);
   let running: KadiBroker | undefined;
   try {
     try {
@@ -45,7 +62,7 @@ export async function broker(args: Arguments): Promise<number> {
     } catch (error) {
       throw await cannotListen(error, host, port, "kadi broker");
     }
-    const joined = hub === undefined ? "" : `, joined with others by ${hub}`;
+    const joined = shared === undefined ? "" : `, joined with others by ${shared.replace(/\/\/[^/]*@/, "//")}`;
     const http = running.url.replace(/^ws/, "http");
     process.stdout.write(`broker: ${running.url}, figures at GET ${http}/status${joined}\n`);
     if (mcp !== undefined)

@@ -12,7 +12,8 @@ Options:
                          pages may connect; give it again for more. Everything else is refused (403).
   -n, --network NAME     a network that any key may join, beside "global"; give it again for more.
                          Who may join what, by key, is the option authorize of createKadiBroker.
-      --hub URL          joins this broker with all others that name the same hub (pubsub hub)
+      --backplane URL    joins this broker with all others that name the same one: ws:// or wss://, a hub
+                         (pubsub hub)
       --mcp-token TOKEN  lets MCP clients in that send it, at /mcp (default: the environment's
                          KADI_MCP_TOKEN, which others do not see in the list of processes; else none)
       --mcp-network NAME a network whose tools they see and call (default: global); again for more
@@ -23,7 +24,7 @@ Clients connect to ws://localhost:8080 or ws://localhost:8080/kadi. GET /status 
 Examples:
   kadi broker
   kadi broker --port 9000 --network team-a --network team-b
-  kadi broker --hub ws://localhost:8081
+  kadi broker --backplane ws://localhost:8081
   KADI_MCP_TOKEN=$(openssl rand -hex 32) kadi broker
 `,
   events: `Usage: kadi events PATTERN... [options]
