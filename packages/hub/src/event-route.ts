@@ -29,7 +29,8 @@ export interface Refusal {
 /** How long `close` waits for the last words to be taken; a consumer that does not read must not keep a hub from ending. */
 const CLOSE_TIMEOUT = 1000;
 
-const PARAMETERS: ReadonlySet<string> = new Set(["type", "id", "lastEventId"]);
+/** `token` is for `authenticate`, from consumers that cannot set headers. */
+const PARAMETERS: ReadonlySet<string> = new Set(["type", "id", "lastEventId", "token"]);
 
 /** One route of a server: answers with streams of what the hub carries, as far as `authorize` grants it. */
 export class EventRoute {
@@ -52,15 +53,23 @@ export class EventRoute {
     this.#options = options;
   }
 
-  /** Answers a request that may come from here. Resolves once all is sent, or with what to say instead of a stream. */
-  async answer(request: IncomingMessage, response: ServerResponse): Promise<Refusal | undefined> {
+  /**
+   * Answers a request that may come from here. Resolves once all is sent, or with what to say instead of a stream.
+   *
+   * @param identify who asks; what it rejects with is rejected with
+   */
+  async answer(
+    request: IncomingMessage,
+    response: ServerResponse,
+    identify: () => Promise<string | undefined>,
+  ): Promise<Refusal | undefined> {
     response.setHeader("vary", "Origin");
     if (request.headers.origin !== undefined) response.setHeader("access-control-allow-origin", request.headers.origin);
     if (request.method === "OPTIONS") {
       // An EventSource asks for no leave; a page that fetches, and names what it had last, does.
       response.writeHead(204, {
         "access-control-allow-methods": "GET",
-        "access-control-allow-headers": "Last-Event-ID, Cache-Control",
+        "access-control-allow-headers": "Authorization, Last-Event-ID, Cache-Control",
         "access-control-max-age": "86400",
       });
       response.end();
@@ -70,8 +79,9 @@ export class EventRoute {
       response.setHeader("allow", "GET, OPTIONS");
       return { status: 405, body: { error: `Use GET: ${this.#usage()}` } };
     }
+    const identity = await identify();
     try {
-      const { filters, lastEventId } = this.#asked(request);
+      const { filters, lastEventId } = this.#asked(request, identity);
       await this.#send(filters, lastEventId, response);
       return undefined;
     } catch (error) {
@@ -95,7 +105,10 @@ export class EventRoute {
   }
 
   /** @throws PubSubError, Refused */
-  #asked(request: IncomingMessage): { filters: readonly Filter[]; lastEventId: string | undefined } {
+  #asked(
+    request: IncomingMessage,
+    identity: string | undefined,
+  ): { filters: readonly Filter[]; lastEventId: string | undefined } {
     const query = new URLSearchParams(request.url?.split("?").slice(1).join("?") ?? "");
     for (const name of query.keys())
       if (!PARAMETERS.has(name))
@@ -109,7 +122,7 @@ export class EventRoute {
     const filters = types.flatMap((type): Filter[] =>
       ids.length === 0 ? [{ type }] : ids.map((id) => ({ type, id })),
     );
-    const { subscribe } = this.#hub.authorize(undefined);
+    const { subscribe } = this.#hub.authorize(identity);
     const { tokens } = this.#hub.limits;
     for (const filter of filters) {
       if (!covers(subscribe, filter)) throw notGranted("subscribe to", filter);

@@ -52,6 +52,8 @@ export function addressOf(server: Server, host: string): string {
 }
 
 export function answer(response: ServerResponse, status: number, body: unknown): void {
+  // The standard wants a scheme named with each 401.
+  if (status === 401) response.setHeader("www-authenticate", "Bearer");
   response.writeHead(status, { "content-type": "application/json; charset=utf-8", "cache-control": "no-store" });
   response.end(`${JSON.stringify(body, undefined, 2)}\n`);
 }
@@ -64,6 +66,6 @@ export function refuse(socket: Duplex, status: number, phrase: string, message: 
   socket.once("finish", () => socket.destroy());
   const body = `${JSON.stringify({ error: message })}\n`;
   socket.end(
-    `HTTP/1.1 ${status} ${phrase}\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+    `HTTP/1.1 ${status} ${phrase}\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n${status === 401 ? "www-authenticate: Bearer\r\n" : ""}\r\n${body}`,
   );
 }

@@ -1,8 +1,11 @@
 import { createServer } from "node:net";
 import type { Server } from "node:net";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { createHubEventTarget } from "@alkdev/hub";
 import { createPubSub } from "@alkdev/pubsub";
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 import { connect } from "../../pubsub/test/fixtures/event-source.ts";
 import { hubHere, pubsub } from "./cli-support.ts";
 import type { Run } from "./cli-support.ts";
@@ -46,6 +49,27 @@ describe("pubsub hub", () => {
     expect(await connection.ended).toBe("done");
     expect(connection.end).toMatchObject({ code: "CLOSED" });
     expect(await run.ended).toBe(0);
+  });
+
+  test("--token-file lets in only whoever names its token, in the address or in a header", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "pubsub-"));
+    onTestFinished(() => rmSync(folder, { recursive: true }));
+    const file = join(folder, "token");
+    writeFileSync(file, "s3cret\n");
+    const { url } = await hub("--token-file", file);
+    const status = `${url.replace("ws:", "http:")}/status`;
+    expect((await fetch(status)).status).toBe(401);
+    expect((await fetch(status, { headers: { authorization: "Bearer wrong" } })).status).toBe(401);
+    expect((await fetch(status, { headers: { authorization: "Bearer s3cret" } })).status).toBe(200);
+    const refused = pubsub(["publish", "a.b", "c", "1", "--url", url]);
+    expect(await refused.ended).toBe(1);
+    expect(refused.stderr).toContain("(401); put its token into the address: ?token=");
+    const known = pubsub(["publish", "a.b", "c", "1", "--url", `${url}/?token=s3cret`]);
+    expect(await known.ended).toBe(0);
+    expect(known.stderr).not.toContain("s3cret");
+    const empty = pubsub(["hub", "--token-file", folder]);
+    expect(await empty.ended).toBe(1);
+    expect(empty.stderr).toContain("the token cannot be read");
   });
 
   test.each(["SIGINT", "SIGTERM"] as const)("%s says goodbye to every link and exits with 0", async (signal) => {

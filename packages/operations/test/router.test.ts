@@ -1,5 +1,5 @@
 // Requests among spokes: through a router of workers' ports, and beside a hub over WebSockets.
-import type { EventEnvelope } from "@alkdev/pubsub";
+import type { EventEnvelope, PubSub } from "@alkdev/pubsub";
 import { createMessagePortEventTarget, messagePortChannel } from "@alkdev/pubsub/event-target-message-port";
 import { createHub, createHubEventTarget } from "@alkdev/hub";
 import type { Hub } from "@alkdev/hub";
@@ -209,6 +209,31 @@ describe("beside a hub", () => {
     math.close();
     await until(() => !("math.add" in offers(router)));
     expect(await failure(ann.operations.call("math.add", null))).toMatchObject({ code: "OPERATION_NOT_FOUND" });
+  });
+
+  test("over the network, handlers see who the server has authenticated, whatever a request claims", async () => {
+    const tokens: Readonly<Record<string, string>> = { "1": "ann", "2": "bob" };
+    const server = await openHub({
+      authenticate: ({ url }) => tokens[new URLSearchParams(url?.split("?")[1]).get("token") ?? ""],
+    });
+    const router = openRouter();
+    router.join(server.hub);
+    const connect = (token: string): PubSub => openPubSub(createHubEventTarget(`${server.url}/?token=${token}`));
+    const handlers = open(connect("2"), { router: true });
+    await handlers.handle("who", (_: unknown, { identity }) => identity?.id ?? null);
+    await handlers.handle("who.else", async (_: unknown, context) => context.call("who", null));
+    const ann = connect("1");
+    expect(await open(ann, { router: true }).call("who", null)).toBe("ann");
+    expect(await open(connect("none"), { router: true }).call("who", null)).toBeNull();
+    expect(await open(connect("1"), { router: true }).call("who.else", null)).toBe("bob");
+    // By hand, as a peer that lies.
+    const answers = await ann.subscribe("call.responded", "forged");
+    await ann.publish("call.requested", "forged", {
+      ...{ requestId: "forged", operationId: "who", input: null, limit: 1 },
+      identity: { id: "root", scopes: ["everything"] },
+    });
+    const { value } = await answers.next();
+    expect(value?.payload).toEqual({ requestId: "forged", output: "ann" });
   });
 
   test("a subscriber to everything sees no call of anybody else", async () => {

@@ -117,6 +117,8 @@ function unreachable(url: URL, problem: Error | undefined, opened: boolean, caus
   const status = /^Unexpected server response: (\d+)/.exec(message)?.[1];
   if (status === "403")
     return `the hub at ${name} refused the connection (403); start it with --allow-host ${url.hostname}`;
+  if (status === "401")
+    return `the hub at ${name} refused the connection (401); put its token into the address: ?token=…`;
   if (status !== undefined) return `no hub at ${name} (a web server is there, and answered ${status})`;
   if (opened) return `no hub at ${name} (a WebSocket server is there, but it does not answer as a hub)`;
   if (message.includes("before the connection was established"))

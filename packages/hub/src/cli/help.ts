@@ -13,6 +13,8 @@ Options:
                          pages may connect; give it again for more. Everything else is refused (403).
       --events           answers GET /events?type=PATTERN with server-sent events, for consumers that
                          only listen (EventSource, curl); &id=ID for one id, both again for more
+      --token-file FILE  lets in only whoever names the token that FILE holds (else 401): as the header
+                         Authorization: Bearer TOKEN, or, as pages must, in the address: ?token=TOKEN
   -h, --help             shows this
 
 GET /status answers with the hub's figures as JSON. A consumer of events that is cut off and back
@@ -25,6 +27,7 @@ Examples:
   curl http://127.0.0.1:8080/status
   pubsub hub --events
   curl -N 'http://127.0.0.1:8080/events?type=host.*'
+  pubsub hub --token-file secret & pubsub tail '**' --url "ws://localhost:8080/?token=$(cat secret)"
 `,
   tail: `Usage: pubsub tail PATTERN [ID] [options]
 

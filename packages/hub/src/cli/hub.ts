@@ -1,7 +1,11 @@
+import { createHash, timingSafeEqual } from "node:crypto";
+import type { IncomingMessage } from "node:http";
+import { readFile } from "node:fs/promises";
 import process from "node:process";
+import { PubSubError } from "@alkdev/pubsub";
 import { createHubServer } from "../server.ts";
 import type { HubServer } from "../server.ts";
-import { UsageError, wholeNumber } from "./arguments.ts";
+import { CliError, UsageError, wholeNumber } from "./arguments.ts";
 import type { Arguments, OptionTypes } from "./arguments.ts";
 import { cannotListen, isLoopback } from "./listening.ts";
 import { complain, say, Stopper } from "./terminal.ts";
@@ -11,6 +15,7 @@ export const hubOptions: OptionTypes = {
   host: { type: "string" },
   "allow-host": { type: "string", multiple: true },
   events: { type: "boolean" },
+  "token-file": { type: "string" },
 };
 
 /** Runs a hub until a signal ends it. */
@@ -22,11 +27,15 @@ export async function hub(args: Arguments): Promise<number> {
   const host = args.text("host") ?? "127.0.0.1";
   const allowedHosts = args.texts("allow-host");
   const events = args.flag("events");
+  const token = await tokenOf(args.text("token-file"));
   const stop = new Stopper();
   try {
     let server: HubServer;
     try {
-      server = await createHubServer({ port, host, allowedHosts, events, onError: complain });
+      server = await createHubServer({
+        ...{ port, host, allowedHosts, events, onError: complain },
+        ...(token !== undefined && { authenticate: whoHas(token) }),
+      });
     } catch (error) {
       throw await cannotListen(error, host, port, "pubsub hub");
     }
@@ -35,7 +44,7 @@ export async function hub(args: Arguments): Promise<number> {
     process.stdout.write(`hub: ${server.url}, figures at GET ${http}/status${stream}\n`);
     if (!isLoopback(host))
       say(
-        `Whoever can reach ${host} can publish and subscribe. Names other than localhost need --allow-host${allowedHosts.length > 0 ? `; allowed: ${allowedHosts.join(", ")}` : ""}.`,
+        `Whoever ${token === undefined ? `can reach ${host}` : "has the token"} can publish and subscribe. Names other than localhost need --allow-host${allowedHosts.length > 0 ? `; allowed: ${allowedHosts.join(", ")}` : ""}.`,
       );
     await stop.wait();
     await server.close();
@@ -43,4 +52,30 @@ export async function hub(args: Arguments): Promise<number> {
   } finally {
     stop.release();
   }
+}
+
+/** The token that a file holds. A file, since what is on a command line everybody on this machine can read. @throws CliError */
+async function tokenOf(file: string | undefined): Promise<string | undefined> {
+  if (file === undefined) return undefined;
+  let token: string;
+  try {
+    token = (await readFile(file, "utf8")).trim();
+  } catch (error) {
+    throw new CliError(`the token cannot be read: ${(error as Error).message}`);
+  }
+  if (token === "" || /\s/.test(token)) throw new CliError(`${file} must hold one token, without spaces`);
+  return token;
+}
+
+/** Lets in whoever names the token: as `Authorization: Bearer`, or, as pages must, as `?token=`. They are nobody known. */
+function whoHas(token: string): (request: IncomingMessage) => undefined {
+  const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
+  const expected = digest(token);
+  return ({ headers, url = "" }) => {
+    const [, given] = /^Bearer +(\S+)$/i.exec(headers.authorization ?? "") ?? [];
+    const named = given ?? new URLSearchParams(url.split("?").slice(1).join("?")).get("token");
+    // Of digests, whose lengths say nothing.
+    if (named === null || !timingSafeEqual(digest(named), expected)) throw new PubSubError("REFUSED", "No such token.");
+    return undefined;
+  };
 }
