@@ -1,9 +1,12 @@
 import { PubSubError } from "@alkdev/pubsub";
-import { checkSignal, deadline as timer, onAbort, Recent, Ring } from "@alkdev/pubsub/transport";
+import { checkSignal, deadline as timer, onAbort, Recent } from "@alkdev/pubsub/transport";
+import { AnswerStream } from "./answer-stream.ts";
+import type { Waiting } from "./answer-stream.ts";
 import { OperationError, unavailable, unsent } from "./errors.ts";
 import { callEvent, MAX_NAME, requestId } from "./events.ts";
 import type { CallEvent, Requested } from "./events.ts";
 import type { CallOptions, OperationStream, StreamOptions } from "./operations-api.ts";
+import { Silence } from "./silence.ts";
 import type { OutOfReach, Wire } from "./wire.ts";
 
 /** The request whose handler makes a call. */
@@ -19,13 +22,6 @@ const BUFFER = 256;
 /** Answered calls whose handlers are told to stop if they go on answering. */
 const REMEMBERED = 8192;
 
-/** What one request waits for. Each of these is called at most once but `answer`, and none after `fail` or `complete`. */
-interface Waiting {
-  answer(output: unknown): void;
-  complete(): void;
-  fail(error: unknown): void;
-}
-
 /** A request that is under way. */
 class Pending {
   readonly id: string = requestId();
@@ -34,6 +30,8 @@ class Pending {
   readonly deadline: number | undefined;
   /** Said again to whoever listens only now; undefined once there was an answer. */
   request: CallEvent | undefined;
+  /** Of a stream whose handler may be gone without a word. */
+  silence: Silence | undefined;
   #stops: (() => void)[] = [];
 
   constructor(name: string, waiting: Waiting, deadline: number | undefined) {
@@ -59,6 +57,7 @@ class Pending {
   }
 
   settle(): void {
+    this.silence?.stop();
     for (const stop of this.#stops) stop();
     this.#stops = [];
   }
@@ -89,9 +88,25 @@ export class Calls {
     const { buffer = BUFFER } = options;
     return new AnswerStream(buffer, (waiting) => {
       checkCount("buffer", buffer);
+      // Where there is an order there is one other side, whose end is noticed.
+      const { idleTimeout = this.#wire.ordered ? Infinity : TIMEOUT } = options;
+      checkTime("idleTimeout", idleTimeout);
       const pending = this.#begin(name, input, { timeout: Infinity, ...options }, parent, waiting, { window: buffer });
+      if (idleTimeout !== Infinity)
+        pending.silence = new Silence(idleTimeout, buffer, () => {
+          this.#abort(pending);
+          waiting.fail(
+            new OperationError(
+              "TIMEOUT",
+              `${name} has sent nothing for ${idleTimeout} ms, and may be gone. If it may be silent for longer, raise idleTimeout.`,
+            ),
+          );
+        });
       return {
-        credit: (count) => this.#tell(pending, callEvent("call.credited", { requestId: pending.id, count })),
+        credit: (count) => {
+          pending.silence?.credited(count);
+          this.#tell(pending, callEvent("call.credited", { requestId: pending.id, count }));
+        },
         abort: () => this.#abort(pending),
       };
     });
@@ -109,6 +124,7 @@ export class Calls {
     pending.request = undefined;
     switch (event.type) {
       case "call.responded":
+        pending.silence?.heard();
         waiting.answer(event.payload.output);
         if (!(waiting instanceof AnswerStream)) this.#settle(pending, true);
         return;
@@ -163,8 +179,7 @@ export class Calls {
   ): Pending {
     checkName(name);
     checkSignal(signal);
-    if (typeof timeout !== "number" || !(timeout >= 0))
-      throw new PubSubError("INVALID_OPTION", `timeout must be a number of milliseconds, not ${String(timeout)}.`);
+    checkTime("timeout", timeout);
     if (this.#closed) throw new PubSubError("CLOSED", `Cannot call ${name}: these operations were closed.`);
     for (const each of [signal, parent?.signal])
       if (each?.aborted === true)
@@ -234,111 +249,6 @@ export class Calls {
   }
 }
 
-/** What a stream can do once it has begun. */
-interface Begun {
-  credit(count: number): void;
-  abort(): void;
-}
-
-/** The answers of one request, in order, bounded: more are asked for as they are read. */
-class AnswerStream implements OperationStream<unknown>, Waiting {
-  readonly #limit: number;
-  readonly #start: (waiting: Waiting) => Begun;
-  readonly #items = new Ring<unknown>();
-  readonly #parked: { resolve(result: IteratorResult<unknown, undefined>): void; reject(error: unknown): void }[] = [];
-  #begun: Begun | undefined;
-  /** Set once no more items will come: what there is to throw, if anything. */
-  #end: { readonly error?: unknown } | undefined;
-  /** Items that were read since the last credit. */
-  #read = 0;
-
-  constructor(limit: number, start: (waiting: Waiting) => Begun) {
-    this.#limit = limit;
-    this.#start = start;
-  }
-
-  next(): Promise<IteratorResult<unknown, undefined>> {
-    if (this.#begun === undefined && this.#end === undefined)
-      try {
-        this.#begun = this.#start(this);
-      } catch (error) {
-        this.#end = {};
-        return Promise.reject(error);
-      }
-    if (this.#items.size > 0) {
-      const value = this.#items.shift();
-      this.#count();
-      return Promise.resolve({ value, done: false });
-    }
-    if (this.#end === undefined) return new Promise((resolve, reject) => this.#parked.push({ resolve, reject }));
-    const { error } = this.#end;
-    this.#end = {};
-    return error === undefined ? Promise.resolve(DONE) : Promise.reject(error);
-  }
-
-  return(): Promise<IteratorResult<unknown, undefined>> {
-    this.#items.clear();
-    if (this.#end === undefined) this.#begun?.abort();
-    this.#finish({});
-    this.#end = {};
-    return Promise.resolve(DONE);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.return();
-  }
-
-  [Symbol.asyncIterator](): this {
-    return this;
-  }
-
-  answer(output: unknown): void {
-    if (this.#end !== undefined) return;
-    const parked = this.#parked.shift();
-    if (parked !== undefined) {
-      this.#count();
-      return parked.resolve({ value: output, done: false });
-    }
-    if (this.#items.size < this.#limit) return this.#items.push(output);
-    // Whoever answers knows nothing of windows, and is faster than who reads.
-    this.#begun?.abort();
-    this.fail(
-      new PubSubError(
-        "OVERFLOW",
-        `More than ${this.#limit} answers wait to be read, and the handler does not wait. Read faster, or raise buffer.`,
-      ),
-    );
-  }
-
-  complete(): void {
-    this.#finish({});
-  }
-
-  fail(error: unknown): void {
-    this.#finish({ error });
-  }
-
-  #finish(end: { readonly error?: unknown }): void {
-    if (this.#end !== undefined) return;
-    this.#end = end;
-    // Whoever is parked has read all there was. The first one gets the error.
-    for (const parked of this.#parked.splice(0)) {
-      const { error } = this.#end;
-      this.#end = {};
-      if (error === undefined) parked.resolve(DONE);
-      else parked.reject(error);
-    }
-  }
-
-  #count(): void {
-    if (++this.#read * 2 < this.#limit || this.#end !== undefined) return;
-    this.#begun?.credit(this.#read);
-    this.#read = 0;
-  }
-}
-
-const DONE: IteratorResult<never, undefined> = { value: undefined, done: true };
-
 /** @throws PubSubError `INVALID_OPTION` */
 export function checkName(name: unknown): void {
   if (typeof name === "string" && name !== "" && name.length <= MAX_NAME) return;
@@ -349,6 +259,12 @@ export function checkName(name: unknown): void {
 export function checkCount(option: string, value: number): void {
   if (Number.isSafeInteger(value) && value > 0) return;
   throw new PubSubError("INVALID_OPTION", `${option} must be a positive whole number, not ${String(value)}.`);
+}
+
+/** @throws PubSubError `INVALID_OPTION` */
+function checkTime(option: string, value: unknown): void {
+  if (typeof value === "number" && value >= 0) return;
+  throw new PubSubError("INVALID_OPTION", `${option} must be a number of milliseconds, not ${String(value)}.`);
 }
 
 function ignore(): void {}

@@ -46,6 +46,12 @@ export interface StreamOptions {
   readonly signal?: AbortSignal;
   /** Milliseconds that the stream may take as a whole. Default: any. */
   readonly timeout?: number;
+  /**
+   * Milliseconds without an item after which it throws `TIMEOUT` and its handler is aborted, not counting the time in which
+   * the handler waits for this side to read; `Infinity` for none. Default 30,000 where nothing tells that a handler is gone
+   * (groups, other brokers), else none: pipes and routers notice it.
+   */
+  readonly idleTimeout?: number;
   /** Items that may wait here for the consumer; the handler is held back beyond. Default 256. */
   readonly buffer?: number;
 }

@@ -16,7 +16,7 @@ import { MessageChannel, Worker } from "node:worker_threads";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { WebSocket, WebSocketServer } from "ws";
 import { openHub } from "../../hub/test/fixtures/open.ts";
-import { failure, open, openPubSub, openRouter, until } from "./fixtures/open.ts";
+import { failure, open, openPorts, openPubSub, openRouter, until } from "./fixtures/open.ts";
 
 const FAR_SIDE = new URL("fixtures/far-side.mjs", import.meta.url);
 
@@ -200,6 +200,49 @@ describe.each([
     }
     expect(items).toEqual(Array.from({ length: 100 }, (_each, n) => n));
     await until(() => ended);
+  });
+});
+
+test("over groups a stream whose handler is gone without a word is TIMEOUT, but not one that waits for its reader", async () => {
+  const broker = createMemoryBroker();
+  const supports = { groups: true, echo: true, overlap: "per-filter" } as const;
+  const transport = createMemoryTransport(broker, { supports });
+  const handlers = open(openPubSub(defineEventTarget(transport)));
+  let made = 0;
+  await handlers.handle("count", async function* (_: unknown, { signal }) {
+    for (; made < 6; made++) yield made;
+    await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+  });
+  const caller = open(openPubSub(defineEventTarget(createMemoryTransport(broker, { supports }))));
+  const items = caller.stream("count", null, { buffer: 2, idleTimeout: 50 });
+  expect(await items.next()).toEqual({ value: 0, done: false });
+  // Two more may wait here, and the handler waits for the reader: for longer than it may be silent.
+  await until(() => made >= 2);
+  await failure(caller.call("none", null, { timeout: 150 }));
+  for (let n = 1; n < 6; n++) expect(await items.next()).toEqual({ value: n, done: false });
+  transport.freeze();
+  const error = await failure(items.next());
+  expect(error).toMatchObject({ code: "TIMEOUT", message: expect.stringContaining("idleTimeout") });
+  expect(await items.next()).toEqual({ value: undefined, done: true });
+  transport.thaw();
+});
+
+test("at a pipe a stream ends for its silence where it is told to, and its handler is aborted", async () => {
+  const [near, distant] = openPorts();
+  const far = open(distant);
+  const aborted: unknown[] = [];
+  await far.handle("silent", async function* (_: unknown, { signal }) {
+    yield 1;
+    await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+    aborted.push(signal.reason);
+  });
+  const caller = open(near);
+  const items = caller.stream("silent", null, { idleTimeout: 30 });
+  expect(await items.next()).toEqual({ value: 1, done: false });
+  expect(await failure(items.next())).toMatchObject({ code: "TIMEOUT" });
+  await until(() => aborted.length === 1);
+  expect(await failure(caller.stream("silent", null, { idleTimeout: -1 }).next())).toMatchObject({
+    code: "INVALID_OPTION",
   });
 });
 
