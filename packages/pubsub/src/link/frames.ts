@@ -23,6 +23,8 @@ export interface Hello {
   readonly limits: Limits;
   /** Whether arrays of envelopes are understood. */
   readonly batch: boolean;
+  /** Whether `$rows` is understood; said on channels that clone. */
+  readonly rows?: boolean;
   /** The session of the far end to go on with, and how many events of it were received. */
   readonly session?: string;
   readonly received?: number;

@@ -3,8 +3,10 @@ import type { EventEnvelope } from "../envelope.ts";
 import { PayloadError, PubSubError } from "../errors.ts";
 import { utf8Length } from "../topic.ts";
 import type { Posted, Waiter } from "../transport.ts";
+import type { Hello, Welcome } from "./frames.ts";
 import { isTold } from "./outbox.ts";
 import type { Sent, Told } from "./outbox.ts";
+import { rowsFrame } from "./rows.ts";
 
 /** An event on its way out, encoded at most once however many links it goes to. */
 export class Outgoing {
@@ -112,6 +114,7 @@ export class Output {
   #scheduled = false;
   #maxFrame: number;
   #batch = false;
+  #rows = false;
 
   constructor(
     channel: Channel,
@@ -132,10 +135,12 @@ export class Output {
     return this.#events;
   }
 
-  /** What the far end takes. */
-  peer(maxFrame: number | undefined, batch: boolean | undefined): void {
-    if (maxFrame !== undefined) this.#maxFrame = maxFrame;
-    if (batch !== undefined) this.#batch = batch;
+  /** What the far end takes. Its welcome says nothing of batches, its hello does. */
+  peer(far: Hello | Welcome): void {
+    if (far.limits?.frame !== undefined) this.#maxFrame = far.limits.frame;
+    if (!("versions" in far)) return;
+    this.#batch = Boolean(far.batch);
+    this.#rows = Boolean(far.rows);
   }
 
   /** @param told what has to be sent again where it may not have arrived */
@@ -220,7 +225,7 @@ export class Output {
         this.#channel.send(
           lone ? frames[from] : `[${(from === 0 && to === frames.length ? frames : frames.slice(from, to)).join(",")}]`,
         );
-      else this.#channel.send(lone ? frames[from] : frames.slice(from, to));
+      else this.#channel.send(lone ? frames[from] : this.#rows ? rowsFrame(frames) : frames);
     } catch (cause) {
       if (!lone) {
         // One of them cannot be cloned. Nothing was sent; sent one by one, only that one fails.

@@ -11,6 +11,7 @@ import { isTold, Outbox } from "./outbox.ts";
 import type { Sent, Told } from "./outbox.ts";
 import { Output } from "./output.ts";
 import type { Outgoing } from "./output.ts";
+import { fromRows, isRows } from "./rows.ts";
 import type { SessionOptions, SessionOwner } from "./session-contract.ts";
 
 /** Malformed frames that a link survives; one more ends it. One is forgiven a minute. */
@@ -317,8 +318,9 @@ export class Session {
     if (data instanceof PubSubError) return this.#bad(data);
     let value = data;
     try {
-      if (line.channel.encoding === "json" && typeof data !== "object")
-        value = parseFrame(data, this.#options.maxFrame);
+      if (line.channel.encoding === "json") {
+        if (typeof data !== "object") value = parseFrame(data, this.#options.maxFrame);
+      } else if (isRows(data)) value = fromRows(data.payload);
     } catch (error) {
       return this.#bad(error);
     }
@@ -373,7 +375,7 @@ export class Session {
       const before = this.#peerNonce;
       this.#peerNonce = hello.nonce;
       // Each hello counts as it stands: another program may have been started behind the same pipe.
-      this.#output?.peer(hello.limits?.frame ?? this.#options.maxFrame, Boolean(hello.batch));
+      this.#output?.peer({ ...hello, limits: { frame: hello.limits?.frame ?? this.#options.maxFrame } });
       const restarted = before !== undefined && before !== hello.nonce;
       if (restarted) this.#restart("The far end restarted");
       const resumed = hello.session === this.#id && !restarted && !this.#miscounted;
@@ -388,7 +390,7 @@ export class Session {
       if (welcome.nonce !== this.#nonce || this.#welcomed) return;
       this.#deaf = false;
       this.#stopHello();
-      this.#output?.peer(welcome.limits?.frame, undefined);
+      this.#output?.peer(welcome);
       const asked = this.resumable;
       const resumed = asked && welcome.resumed && welcome.session === this.#farSession;
       if (this.#miscounted && welcome.resumed && !this.#flowing)
@@ -508,7 +510,7 @@ export class Session {
     if (this.#over) return line.channel.close();
     this.#begin(line);
     this.#peerNonce = hello.nonce;
-    this.#output?.peer(hello.limits?.frame, hello.batch);
+    this.#output?.peer(hello);
     this.#welcome(hello, version, true);
     this.#welcomed = true;
     this.#resend(hello.received ?? 0);
@@ -704,6 +706,7 @@ export class Session {
       versions: VERSIONS,
       limits: this.#limits,
       batch: true,
+      ...(this.#line?.channel.encoding === "clone" && { rows: true }),
       ...(this.#farSession !== undefined &&
         this.resumable && { session: this.#farSession, received: this.#answers.received }),
     });
