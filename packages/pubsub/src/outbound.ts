@@ -12,10 +12,16 @@ const capture = (resolve: () => void, reject: (error: unknown) => void): void =>
   rejecter = reject;
 };
 
+/** How many publishes of one owner have not settled. */
+interface Tally {
+  readonly owner: object;
+  pending: number;
+}
+
 /** A publish that has not settled. */
 class Entry implements Waiter {
   readonly envelope: EventEnvelope;
-  readonly owner: object;
+  readonly tally: Tally;
   /** Whether it has to be looped back, in its turn. */
   readonly loop: boolean;
   readonly #outbound: Outbound;
@@ -25,10 +31,10 @@ class Entry implements Waiter {
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
 
-  constructor(outbound: Outbound, envelope: EventEnvelope, owner: object, loop: boolean) {
+  constructor(outbound: Outbound, envelope: EventEnvelope, tally: Tally, loop: boolean) {
     this.#outbound = outbound;
     this.envelope = envelope;
-    this.owner = owner;
+    this.tally = tally;
     this.loop = loop;
     this.promise = new Promise<void>(capture);
     this.resolve = resolver;
@@ -55,7 +61,10 @@ export class Outbound {
   readonly #flight = new Ring<Entry>();
   /** On their way where the far end echoes: no order to keep. */
   readonly #unlooped = new Set<Entry>();
-  readonly #pending = new Map<object, number>();
+  /** Of the owners that have any. */
+  readonly #tallies = new Map<object, Tally>();
+  /** The last one asked for: most often one owner publishes again and again. */
+  #tally: Tally | undefined;
   readonly #settling = new Set<{ readonly owner: object | undefined; readonly done: () => void }>();
   #advancing = false;
   readonly #loopBack: (envelope: EventEnvelope) => void;
@@ -85,7 +94,7 @@ export class Outbound {
     for (let entry = this.#waiting.shift(); entry !== undefined; entry = this.#waiting.shift()) {
       const waited = entry;
       if (waited.settled) continue;
-      send(waited.envelope, waited.owner).then(
+      send(waited.envelope, waited.tally.owner).then(
         () => this.#resolve(waited),
         (error: unknown) => this.#reject(waited, error),
       );
@@ -177,10 +186,10 @@ export class Outbound {
         for (const ring of [this.#waiting, this.#flight])
           for (let i = 0; i < ring.size; i++) {
             const entry = ring.at(i) as Entry;
-            if (owner === undefined || entry.owner === owner) this.#reject(entry, error);
+            if (owner === undefined || entry.tally.owner === owner) this.#reject(entry, error);
           }
         for (const entry of [...this.#unlooped])
-          if (owner === undefined || entry.owner === owner) this.#reject(entry, error);
+          if (owner === undefined || entry.tally.owner === owner) this.#reject(entry, error);
         this.#advance();
         settling.done();
       });
@@ -189,8 +198,14 @@ export class Outbound {
   }
 
   #begin(envelope: EventEnvelope, owner: object, loop: boolean): Entry {
-    this.#pending.set(owner, (this.#pending.get(owner) ?? 0) + 1);
-    return new Entry(this, envelope, owner, loop);
+    let tally = this.#tally;
+    if (tally?.owner !== owner) {
+      tally = this.#tallies.get(owner) ?? { owner, pending: 0 };
+      this.#tallies.set(owner, tally);
+      this.#tally = tally;
+    }
+    tally.pending++;
+    return new Entry(this, envelope, tally, loop);
   }
 
   #advance(): void {
@@ -216,16 +231,17 @@ export class Outbound {
   #end(entry: Entry): boolean {
     if (entry.settled) return false;
     entry.settled = true;
-    this.#unlooped.delete(entry);
-    const left = (this.#pending.get(entry.owner) ?? 1) - 1;
-    if (left === 0) this.#pending.delete(entry.owner);
-    else this.#pending.set(entry.owner, left);
+    if (!entry.loop) this.#unlooped.delete(entry);
+    if (--entry.tally.pending === 0) {
+      this.#tallies.delete(entry.tally.owner);
+      if (this.#tally === entry.tally) this.#tally = undefined;
+    }
     if (this.#settling.size > 0)
       for (const settling of [...this.#settling]) if (this.#count(settling.owner) === 0) settling.done();
     return true;
   }
 
   #count(owner: object | undefined): number {
-    return owner === undefined ? this.#pending.size : (this.#pending.get(owner) ?? 0);
+    return owner === undefined ? this.#tallies.size : (this.#tallies.get(owner)?.pending ?? 0);
   }
 }
