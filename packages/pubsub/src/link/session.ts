@@ -2,15 +2,18 @@ import type { Channel } from "../channel.ts";
 import { parseEnvelope } from "../envelope.ts";
 import { formatTopic, PubSubError } from "../errors.ts";
 import type { PubSubErrorCode } from "../errors.ts";
-import { afterArrivals, every, quietDeadline, randomId } from "../timers.ts";
+import { afterArrivals, quietDeadline, randomId } from "../timers.ts";
 import type { Filter, Gap } from "../transport.ts";
 import { Answers } from "./answers.ts";
 import { checkControl, control, filterOf, isControl, parseFrame, takeAddress, VERSIONS } from "./frames.ts";
 import type { Control, ControlType, Limits } from "./frames.ts";
+import { Line } from "./line.ts";
+import { Liveness } from "./liveness.ts";
 import { isTold, Outbox } from "./outbox.ts";
 import type { Sent, Told } from "./outbox.ts";
 import { Output } from "./output.ts";
 import type { Outgoing } from "./output.ts";
+import { Questions } from "./questions.ts";
 import { fromRows, isRows } from "./rows.ts";
 import type { SessionOptions, SessionOwner } from "./session-contract.ts";
 
@@ -28,33 +31,6 @@ const LOOK_EVERY = 64;
  * that only a far end which acknowledges nothing reaches it.
  */
 const FORWARDED_FACTOR = 32;
-
-/** Someone who waits for an answer. */
-interface Pending {
-  readonly resolve: () => void;
-  readonly reject: (error: unknown) => void;
-}
-
-/** A channel's frames go to whichever session the channel belongs to now: a `$hello` may move it to an older one. */
-class Line {
-  readonly channel: Channel;
-  session: Session;
-
-  constructor(channel: Channel, session: Session, maxFrame: number) {
-    this.channel = channel;
-    this.session = session;
-    channel.open({
-      maxFrame,
-      frame: (data) => {
-        this.session.receive(this, data);
-        this.session.received();
-      },
-      damaged: (error) => this.session.damaged(this, error),
-      error: (error) => this.session.lineError(this, error),
-      closed: (cause) => this.session.lineClosed(this, cause),
-    });
-  }
-}
 
 /**
  * One conversation: handshake, events with cumulative acknowledgements, subscriptions, liveness. Both ends are alike. It
@@ -79,9 +55,7 @@ export class Session {
   /** The far end's session that we are part of, across channels. */
   #farSession: string | undefined;
   #over = false;
-  #lastRef = 0;
-  /** `$subscribe`s without an answer. */
-  readonly #asked = new Map<number, Pending>();
+  readonly #asked = new Questions();
   readonly #answers: Answers;
   #ackDue = false;
   /** How many events were acknowledged by the last word of it. */
@@ -92,10 +66,8 @@ export class Session {
   /** Something malformed came, which may have been an event: both sides may count differently from there. */
   #miscounted = false;
   #malformedAt = 0;
-  #lastHeard = 0;
-  #pinged = false;
+  readonly #liveness: Liveness;
   #stopHello: () => void = nothing;
-  #stopBeat: () => void = nothing;
   /** Runs since the channel was lost, whatever channels came since: until who has received what is known. */
   #stopWindow: (() => void) | undefined;
 
@@ -122,6 +94,15 @@ export class Session {
       },
       this.#options.resumeWindow > 0,
     );
+    this.#liveness = new Liveness({
+      ask: () => this.#ping(),
+      silent: (message) => {
+        const cause = new PubSubError("DISCONNECTED", message);
+        // Where it only slept, and its pipe does not tell it of the end, it hears why nothing comes any more.
+        if (this.resumable) this.#detach(cause, false);
+        else this.#end(cause, { code: "SILENT", message });
+      },
+    });
     this.attach(channel);
   }
 
@@ -190,10 +171,7 @@ export class Session {
     this.#peerNonce = undefined;
     this.#welcomed = false;
     this.#deaf = false;
-    this.#lastHeard = Date.now();
-    this.#pinged = false;
-    const { heartbeat = line.channel.heartbeat } = this.#options;
-    if (heartbeat > 0 && !plain) this.#stopBeat = every(heartbeat / 2, () => this.#beat(heartbeat));
+    this.#liveness.watch(plain ? 0 : (this.#options.heartbeat ?? line.channel.heartbeat));
   }
 
   /**
@@ -271,15 +249,14 @@ export class Session {
 
   /** Asks for events. @returns the reference, and a promise of the far end's word */
   subscribe(filter: Filter): { readonly ref: number; readonly live: Promise<void> } {
-    const ref = ++this.#lastRef;
-    const live = new Promise<void>((resolve, reject) => this.#asked.set(ref, { resolve, reject }));
+    const { ref, live } = this.#asked.ask();
     const { type, id, group } = filter;
     this.#send("$subscribe", { ref, type, ...(id !== undefined && { id }), ...(group !== undefined && { group }) });
     return { ref, live };
   }
 
   unsubscribe(ref: number): void {
-    this.#asked.delete(ref);
+    this.#asked.withdraw(ref);
     this.#send("$unsubscribe", { ref });
   }
 
@@ -312,8 +289,7 @@ export class Session {
   /** @internal A frame from the channel. */
   receive(line: Line, data: unknown): void {
     if (this.#over || line !== this.#line) return;
-    this.#lastHeard = Date.now();
-    this.#pinged = false;
+    this.#liveness.heard();
     // What came and could not be read, as the channel says.
     if (data instanceof PubSubError) return this.#bad(data);
     let value = data;
@@ -426,18 +402,11 @@ export class Session {
         refuse(error);
       }
     },
-    $subscribed: ({ ref }) => {
-      const pending = this.#asked.get(ref);
-      this.#asked.delete(ref);
-      pending?.resolve();
-    },
+    $subscribed: ({ ref }) => void this.#asked.answer(ref),
     $refused: ({ ref, at, code, message }) => {
       const error = new PubSubError(code, message ?? "The far end refused.");
       if (ref !== undefined) {
-        const pending = this.#asked.get(ref);
-        this.#asked.delete(ref);
-        if (pending === undefined) this.#owner.revoked(ref, error);
-        else pending.reject(error);
+        if (!this.#asked.answer(ref, error)) this.#owner.revoked(ref, error);
       } else if (at !== undefined) this.#outbox.refuse(at, error);
     },
     $unsubscribe: ({ ref }) => this.#owner.unsubscribe(ref),
@@ -589,7 +558,7 @@ export class Session {
   /** @internal What came could not be read. The far end takes this side's new nonce for a restart, and forgets as we do. */
   damaged(line: Line, error: unknown): void {
     if (this.#over || line !== this.#line) return;
-    this.#lastHeard = Date.now();
+    this.#liveness.heard();
     this.#bad(error);
     if (this.#over || this.#options.plain) return;
     this.#nonce = randomId();
@@ -606,7 +575,7 @@ export class Session {
     const error = interrupted(`${why} before it acknowledged; the event may have been delivered.`);
     rejectAll(this.#output?.takeEvents() ?? [], error);
     rejectAll(this.#outbox.restart(error), error);
-    this.#rejectAsked(error);
+    this.#asked.rejectAll(error);
     this.#forgetReceived();
     this.#owner.restarted(why);
   }
@@ -632,7 +601,7 @@ export class Session {
     const { resumeWindow } = this.#options;
     const gathered = this.#output?.takeEvents() ?? [];
     this.#dropLine();
-    this.#rejectAsked(interrupted(cause.message, cause));
+    this.#asked.rejectAll(interrupted(cause.message, cause));
     let complete = this.#outbox.complete && this.#answers.complete;
     for (const item of gathered)
       if (!this.#outbox.hold(item)) {
@@ -663,7 +632,7 @@ export class Session {
 
   #dropLine(): void {
     this.#stopHello();
-    this.#stopBeat();
+    this.#liveness.stop();
     this.#outbox.unwatch();
     const line = this.#line;
     this.#line = undefined;
@@ -729,26 +698,6 @@ export class Session {
     this.#send("$ack", { received: this.#lastAck });
   }
 
-  #beat(heartbeat: number): void {
-    const silence = Date.now() - this.#lastHeard;
-    // Only silence after a question counts: a process that was itself suspended finds all its clocks late.
-    if (silence >= heartbeat * 2 && this.#pinged) {
-      const message = `The far end was silent for ${silence} ms and did not answer.`;
-      const cause = new PubSubError("DISCONNECTED", message);
-      // Where it only slept, and its pipe does not tell it of the end, it hears why nothing comes any more.
-      return this.resumable ? this.#detach(cause, false) : this.#end(cause, { code: "SILENT", message });
-    }
-    if (silence < heartbeat) return;
-    this.#pinged = true;
-    this.#ping();
-  }
-
-  #rejectAsked(error: PubSubError): void {
-    const asked = [...this.#asked.values()];
-    this.#asked.clear();
-    for (const pending of asked) pending.reject(error);
-  }
-
   /** Ends the session over what the far end does. For the owner that is no end of its own choice. */
   #giveUp(code: "VERSION" | "MALFORMED", message: string): void {
     this.#end(new PubSubError(code, message), { code, message });
@@ -778,7 +727,7 @@ export class Session {
           );
     rejectAll(gathered, error);
     this.#outbox.fail(error);
-    this.#rejectAsked(error);
+    this.#asked.rejectAll(error);
     this.#owner.over(cause);
   }
 }
