@@ -51,6 +51,17 @@ test("kadi broker lets MCP clients in with a token of the command line or the en
   expect(await mcp(byEnvironment, "of-the-line")).toBe(401);
 });
 
+test("without MCP's SDK a broker runs, and whoever wants MCP is told what to install", async () => {
+  const without = fileURLToPath(new URL("fixtures/without-sdk.mjs", import.meta.url));
+  const bare = (...args: string[]): Run => start(process.execPath, ["--import", without, BIN, ...args]);
+  await bare("broker", "--port", "0").said("stdout", /^broker: ws:/);
+  for (const run of [bare("broker", "--port", "0", "--mcp-token", "token"), bare("mcp")]) {
+    expect(await run.ended).toBe(1);
+    expect(run.stderr).toMatch(/^kadi: MCP needs the package @modelcontextprotocol\/sdk, .*npm install/);
+    expect(run.stdout).toBe("");
+  }
+});
+
 test("two with the same --backplane are one", async () => {
   const hub = await createHubServer({ port: 0 });
   onTestFinished(() => hub.close());
