@@ -32,7 +32,9 @@ class Pending {
   request: CallEvent | undefined;
   /** Of a stream whose handler may be gone without a word. */
   silence: Silence | undefined;
-  #stops: (() => void)[] = [];
+  #stopTimer: (() => void) | undefined;
+  /** Most calls have no signal. */
+  #stopSignals: (() => void)[] | undefined;
 
   constructor(name: string, waiting: Waiting, deadline: number | undefined) {
     this.name = name;
@@ -45,11 +47,11 @@ class Pending {
     const { deadline, name } = this;
     if (deadline !== undefined) {
       const late = (): void => end(new OperationError("TIMEOUT", `${name} was not answered in time.`));
-      this.#stops.push(timer(Math.max(0, deadline - Date.now()), late));
+      this.#stopTimer = timer(Math.max(0, deadline - Date.now()), late);
     }
     for (const signal of signals)
       if (signal !== undefined)
-        this.#stops.push(
+        (this.#stopSignals ??= []).push(
           onAbort(signal, () =>
             end(new OperationError("ABORTED", `The call of ${name} was aborted.`, { cause: signal.reason })),
           ),
@@ -58,8 +60,9 @@ class Pending {
 
   settle(): void {
     this.silence?.stop();
-    for (const stop of this.#stops) stop();
-    this.#stops = [];
+    this.#stopTimer?.();
+    for (const stop of this.#stopSignals ?? []) stop();
+    this.#stopSignals = undefined;
   }
 }
 

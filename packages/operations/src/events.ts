@@ -137,12 +137,29 @@ function isCount(value: unknown): boolean {
   return Number.isSafeInteger(value) && (value as number) > 0;
 }
 
-/** A UUID; also in pages that are no secure context, which have no `crypto.randomUUID`. */
+const HEX = Array.from("0123456789abcdef", (digit) => digit.charCodeAt(0));
+/** The characters of the next UUID; the dashes stay where they are. */
+const characters: number[] = Array.from("00000000-0000-0000-0000-000000000000", (char) => char.charCodeAt(0));
+const random = new Uint8Array(16 * 128);
+let taken = random.length;
+
+/**
+ * A UUID. That of `crypto.randomUUID` is put together of twenty pieces, which V8 keeps as such, 500 bytes, for as long as an id
+ * is remembered; and pages that are no secure context have none.
+ */
 export function requestId(): string {
-  if (typeof crypto.randomUUID === "function") return crypto.randomUUID();
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x40;
-  bytes[8] = ((bytes[8] ?? 0) & 0x3f) | 0x80;
-  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
+  if (taken === random.length) {
+    crypto.getRandomValues(random);
+    taken = 0;
+  }
+  let to = 0;
+  for (let i = 0; i < 16; i++) {
+    let byte = random[taken++] ?? 0;
+    if (i === 6) byte = (byte & 0x0f) | 0x40;
+    else if (i === 8) byte = (byte & 0x3f) | 0x80;
+    if (i === 4 || i === 6 || i === 8 || i === 10) to++;
+    characters[to++] = HEX[byte >> 4] ?? 0;
+    characters[to++] = HEX[byte & 15] ?? 0;
+  }
+  return String.fromCharCode(...characters);
 }

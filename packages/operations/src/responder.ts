@@ -1,9 +1,10 @@
 import { deadline as timer, Recent } from "@alkdev/pubsub/transport";
-import type { Calls, Parent } from "./caller.ts";
+import type { Calls } from "./caller.ts";
+import { HandlerContext } from "./context.ts";
 import { messageOf, OperationError } from "./errors.ts";
 import { callEvent } from "./events.ts";
 import type { CallEvent, CallEvents, Identity, Requested } from "./events.ts";
-import type { CallContext, CallOptions, Handler, HandleOptions, StreamOptions } from "./operations-api.ts";
+import type { Handler, HandleOptions } from "./operations-api.ts";
 import { sayIssues } from "./schema.ts";
 import type { Check } from "./schema.ts";
 import type { Wire } from "./wire.ts";
@@ -57,7 +58,12 @@ export class Responder {
       );
     const execution = new Execution(this, request, handled, identity);
     this.#running.set(id, execution);
-    void execution.run().finally(() => this.#running.delete(id));
+    void execution.run();
+  }
+
+  /** A request was carried out, or ended otherwise. */
+  done(id: string): void {
+    this.#running.delete(id);
   }
 
   receive(event: CallEvent): void {
@@ -130,20 +136,22 @@ class Execution {
   }
 
   async run(): Promise<void> {
-    const { deadline } = this.#request;
-    const late = (): void => {
-      const error = new OperationError("TIMEOUT", `${this.#handled.name} was not done by its deadline.`);
-      if (!this.isOver) this.#responder.fail(this.#request.requestId, error);
-      this.abort(error);
-    };
-    if (deadline !== undefined) this.#stopTimer = timer(deadline - Date.now(), late);
+    const { requestId, deadline } = this.#request;
+    if (deadline !== undefined) this.#stopTimer = timer(deadline - Date.now(), () => this.#late());
     try {
       await this.#carryOut();
     } catch (error) {
       this.#fail(error);
     } finally {
       this.#stopTimer();
+      this.#responder.done(requestId);
     }
+  }
+
+  #late(): void {
+    const error = new OperationError("TIMEOUT", `${this.#handled.name} was not done by its deadline.`);
+    if (!this.isOver) this.#responder.fail(this.#request.requestId, error);
+    this.abort(error);
   }
 
   abort(reason: OperationError): void {
@@ -162,13 +170,15 @@ class Execution {
 
   async #carryOut(): Promise<void> {
     const { handler } = this.#handled;
-    const input = await this.#admit();
+    const { input: check, access, output: outputCheck } = this.#handled;
+    // Most operations check nothing, and what waits for nothing must not cost a turn.
+    const input = check === undefined && access === undefined ? this.#request.input : await this.#admit();
     if (this.isOver) return;
-    let result = handler(input, this.#context());
+    let result = handler(input, HandlerContext.of(this.#request, this.#identity, this, this.#responder.calls));
     if (!isIterable(result)) result = await result;
     if (isIterable(result)) return this.#stream(result as AsyncIterable<unknown>);
     if (this.isOver) return;
-    const output = await this.#checked(result);
+    const output = outputCheck === undefined ? result : await this.#checked(result);
     if (this.isOver) return;
     this.#stopTimer();
     const sent = this.#respond(output);
@@ -306,33 +316,12 @@ class Execution {
     }
   }
 
-  get #signal(): AbortSignal {
+  get signal(): AbortSignal {
     if (this.#controller === undefined) {
       this.#controller = new AbortController();
       if (this.#aborted !== undefined) this.#controller.abort(this.#aborted);
     }
     return this.#controller.signal;
-  }
-
-  #context(): CallContext {
-    const { requestId, operationId, parentRequestId, deadline } = this.#request;
-    const { calls } = this.#responder;
-    const signal = (): AbortSignal => this.#signal;
-    const parent = (): Parent => ({ requestId, deadline, signal: signal() });
-    const context = {
-      requestId,
-      operationId,
-      parentRequestId,
-      identity: this.#identity,
-      deadline,
-      get signal() {
-        return signal();
-      },
-      call: (name: string, input: unknown, options?: CallOptions) => calls.call(name, input, options, parent()),
-      stream: (name: string, input: unknown, options?: StreamOptions) => calls.stream(name, input, options, parent()),
-      client: () => context,
-    };
-    return context as unknown as CallContext;
   }
 }
 
