@@ -1,3 +1,7 @@
+/**
+ * @module Checks by Standard Schema and JSON Schema, which other packages of this repository share. Not for users: it may change
+ * with any version.
+ */
 import { PubSubError } from "@alkdev/pubsub";
 import type { StandardSchema } from "@alkdev/pubsub";
 
