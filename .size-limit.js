@@ -61,9 +61,9 @@ export default [
     ignore: ["ws"],
     modifyEsbuildConfig: (config) => ({ ...config, platform: "node" }),
   }),
-  entry("@alkdev/kadi: everything", { "packages/kadi/dist/index.js": "*" }, "34.8 kB", {
+  entry("@alkdev/kadi: everything", { "packages/kadi/dist/index.js": "*" }, "62 kB", {
     // MCP's SDK is loaded only where it is wanted.
-    ignore: ["ws", "@modelcontextprotocol/*"],
+    ignore: ["ws", "@modelcontextprotocol/*", "zod", "@cfworker/json-schema"],
     modifyEsbuildConfig: (config) => ({ ...config, platform: "node", format: "esm" }),
   }),
 ];

@@ -8,6 +8,8 @@ import { CODES, RpcError } from "./json-rpc.ts";
 export const BROKERS = "kadi.broker";
 /** Before the channel of an event; the id is the network, so that no pattern reaches into another one. */
 const EVENT = "kadi.event.";
+/** The type of every event. */
+export const ALL_EVENTS: string = `${EVENT}**`;
 
 /** @throws RpcError `INVALID_PARAMS` unless the string can be published to */
 export function typeOfChannel(channel: string): string {

@@ -1,0 +1,66 @@
+// Calls of tools over an event target: in process, and through the pipe to a child. Operations carry them out; they have the
+// names and members that they have at a broker.
+import { createOperations, OperationError } from "@alkdev/operations";
+import type { Operations } from "@alkdev/operations";
+import { createPubSub } from "@alkdev/pubsub";
+import type { AlkEventTarget } from "@alkdev/pubsub/transport";
+import type { ToolCallOptions, ToolDescription } from "../client-api.ts";
+import { isObject } from "../json-rpc.ts";
+import type { Tools } from "../tools.ts";
+
+const LIST = "kadi.ability.list";
+const REQUEST = "kadi.ability.request";
+
+/** What an ability says of itself. */
+export interface AbilityDescription {
+  readonly name: string;
+  readonly version: string | undefined;
+  readonly description: string | undefined;
+}
+
+/** Calls over one event target. */
+export class ToolCalls {
+  readonly #operations: Operations;
+  readonly #close: () => Promise<void>;
+
+  constructor(eventTarget: AlkEventTarget, report: (error: unknown) => void) {
+    const pubsub = createPubSub({ eventTarget, onError: ignore });
+    this.#operations = createOperations(pubsub, { onError: report });
+    this.#close = async () => {
+      await this.#operations.close();
+      await pubsub.close();
+    };
+  }
+
+  /** Answers calls of these tools. Resolves when they are sure to arrive. */
+  async serve(about: AbilityDescription, tools: Tools): Promise<void> {
+    await Promise.all([
+      this.#operations.handle(LIST, () => ({ ...about, tools: tools.list() })),
+      this.#operations.handle(REQUEST, (params: unknown, { signal, requestId }) => {
+        const { toolName, toolInput = {} } = isObject(params) ? params : {};
+        return tools.call(String(toolName), toolInput, { signal, requestId, callerAgentId: undefined });
+      }),
+    ]);
+  }
+
+  /** The tools of the other side. @throws OperationError as a rejection */
+  async list(timeout: number): Promise<ToolDescription[]> {
+    const said = await this.#operations.call(LIST, {}, { timeout });
+    const tools = isObject(said) ? said["tools"] : undefined;
+    if (!Array.isArray(tools))
+      throw new OperationError("HANDLER_ERROR", `It answers ${LIST} with something that has no tools.`);
+    return tools as ToolDescription[];
+  }
+
+  /** @throws OperationError as a rejection */
+  call(toolName: string, toolInput: unknown, options?: ToolCallOptions): Promise<unknown> {
+    return this.#operations.call(REQUEST, { toolName, toolInput }, options);
+  }
+
+  close(): Promise<void> {
+    return this.#close();
+  }
+}
+
+/** What ends a pipe is told to those who wait for an answer, and to subscribers. */
+function ignore(): void {}

@@ -1,0 +1,70 @@
+// Calls of tools at a broker, with the errors that they have on every other way.
+import { OperationError } from "@alkdev/operations";
+import type { OperationErrorCode } from "@alkdev/operations";
+import { PubSubError } from "@alkdev/pubsub";
+import type { BrokerConnection } from "./broker-connection.ts";
+import type { ToolCallOptions } from "./client-api.ts";
+import { CODES, isObject, RpcError } from "./json-rpc.ts";
+
+/** Milliseconds that a call may take. */
+const TIMEOUT = 30_000;
+
+/** Calls a tool at a broker. @throws OperationError, PubSubError, as rejections */
+export async function callAt(
+  connection: BrokerConnection,
+  target: string | undefined,
+  tool: string,
+  input: unknown,
+  { signal, timeout = TIMEOUT }: ToolCallOptions,
+): Promise<unknown> {
+  try {
+    return await connection.call(tool, input, {
+      ...(target !== undefined && { targetAgent: target }),
+      ...(signal !== undefined && { signal }),
+      ...(timeout !== Infinity && { timeout }),
+    });
+  } catch (error) {
+    throw fromRpc(tool, error, signal);
+  }
+}
+
+/** What a tool's failure is on the wire: its code and details go with it. */
+export function toRpc(error: unknown): RpcError {
+  const { code, message, details, retryable } =
+    error instanceof OperationError ? error : new OperationError("HANDLER_ERROR", String(error));
+  return new RpcError(CODES.TOOL_FAILED, message, { code, retryable, ...(details !== undefined && { details }) });
+}
+
+/** The same error as on every other way. */
+function fromRpc(tool: string, error: unknown, signal: AbortSignal | undefined): unknown {
+  if (signal?.aborted === true)
+    return new OperationError("ABORTED", `The call of ${tool} was aborted.`, { cause: signal.reason });
+  if (error instanceof PubSubError && error.code === "TIMEOUT")
+    return new OperationError("TIMEOUT", `${tool} was not answered in time.`, { cause: error });
+  if (error instanceof PubSubError && error.code === "DISCONNECTED")
+    return new OperationError("UNAVAILABLE", `${tool} may not have been answered: ${error.message}`, {
+      cause: error,
+      retryable: true,
+    });
+  if (!(error instanceof RpcError)) return error;
+  const { code, details, retryable } = isObject(error.data) ? error.data : {};
+  if (error.code === CODES.TOOL_FAILED && typeof code === "string")
+    return new OperationError(code, error.message, { cause: error, details, retryable: retryable === true });
+  const known = MEANINGS.get(error.code);
+  return new OperationError(known ?? "HANDLER_ERROR", error.message, {
+    cause: error,
+    details: error.data,
+    retryable: known === "UNAVAILABLE",
+  });
+}
+
+const MEANINGS: ReadonlyMap<number, OperationErrorCode> = new Map<number, OperationErrorCode>([
+  [CODES.UNKNOWN_TOOL, "OPERATION_NOT_FOUND"],
+  [CODES.CANCELLED, "ABORTED"],
+  [CODES.TIMEOUT, "TIMEOUT"],
+  [CODES.UNAUTHORISED, "ACCESS_DENIED"],
+  [CODES.INVALID_PARAMS, "INVALID_INPUT"],
+  [CODES.LIMIT, "UNAVAILABLE"],
+  [CODES.GONE, "UNAVAILABLE"],
+  [CODES.UNAVAILABLE, "UNAVAILABLE"],
+]);

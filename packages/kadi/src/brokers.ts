@@ -1,0 +1,192 @@
+import { OperationError } from "@alkdev/operations";
+import { PubSubError } from "@alkdev/pubsub";
+import { excerpt } from "@alkdev/pubsub/transport";
+import { callAt, toRpc } from "./broker-calls.ts";
+import { openBroker } from "./broker-connection.ts";
+import type { BrokerConnection, BrokerConnectionOptions } from "./broker-connection.ts";
+import type { BrokerAddress, KadiClientOptions, ToolCallOptions } from "./client-api.ts";
+import type { Source } from "./sources.ts";
+import type { Subscriptions } from "./subscriptions.ts";
+import type { Tools } from "./tools.ts";
+
+/** Where a client looks for a broker that was given none. */
+const DEFAULT_URL = "ws://localhost:8080";
+
+/** A broker that a client is connected to. */
+export interface Connected {
+  readonly name: string;
+  readonly connection: BrokerConnection;
+  readonly source: Source;
+  /** The network of what names none. */
+  readonly network: string;
+}
+
+/** The brokers of one client: what they are called, and the connections to them. */
+export class Brokers {
+  readonly #addresses = new Map<string, BrokerAddress>();
+  readonly #default: string;
+  readonly #options: KadiClientOptions;
+  readonly #tools: Tools;
+  readonly #subscriptions: Subscriptions;
+  readonly #report: (error: unknown) => void;
+  readonly #connections = new Map<
+    string,
+    { readonly connection: BrokerConnection; readonly ready: Promise<Connected> }
+  >();
+
+  /** @throws PubSubError `INVALID_OPTION` */
+  constructor(
+    options: KadiClientOptions,
+    tools: Tools,
+    subscriptions: Subscriptions,
+    report: (error: unknown) => void,
+  ) {
+    const { broker, brokers = {}, networks } = options;
+    this.#options = options;
+    this.#tools = tools;
+    this.#subscriptions = subscriptions;
+    this.#report = report;
+    if (broker !== undefined) this.#addresses.set("default", { url: broker });
+    for (const [name, address] of Object.entries(brokers))
+      this.#addresses.set(name, typeof address === "string" ? { url: address } : address);
+    for (const [name, { url }] of this.#addresses)
+      if (typeof url !== "string")
+        throw new PubSubError("INVALID_OPTION", `The broker ${excerpt(name)} needs an address: ws://host:port.`);
+    if (networks !== undefined && !Array.isArray(networks))
+      throw new PubSubError("INVALID_OPTION", "networks must be a list of names.");
+    const [first = "default"] = this.#addresses.keys();
+    this.#default = options.defaultBroker ?? first;
+    if (this.#addresses.size > 0) this.#address(this.#default);
+  }
+
+  /** Whether it was given any. */
+  get known(): boolean {
+    return this.#addresses.size > 0;
+  }
+
+  /** The agent id at the default broker, once there is a connection. */
+  get agentId(): string | undefined {
+    return this.#connections.get(this.#default)?.connection.agentId;
+  }
+
+  /** Connects to all. @throws PubSubError as a rejection */
+  async connectAll(): Promise<void> {
+    const names = this.known ? [...this.#addresses.keys()] : [this.#default];
+    await Promise.all(names.map((name) => this.connect(name)));
+  }
+
+  /** Connects, registers and subscribes, once. @throws PubSubError, RpcError, as rejections; the next use tries again */
+  connect(name: string = this.#default): Promise<Connected> {
+    const known = this.#connections.get(name);
+    if (known !== undefined) return known.ready;
+    let connection: BrokerConnection;
+    try {
+      connection = this.#open(name);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    const source: Source = { name, transport: "broker", eventTarget: connection.eventTarget };
+    const ready = this.#ready(name, connection, source);
+    this.#connections.set(name, { connection, ready });
+    return ready;
+  }
+
+  /** @throws PubSubError `INVALID_OPTION` */
+  #address(name: string): BrokerAddress {
+    const address = this.#addresses.get(name);
+    if (address !== undefined) return address;
+    if (!this.known && name === this.#default) return { url: DEFAULT_URL };
+    throw new PubSubError(
+      "INVALID_OPTION",
+      `There is no broker ${excerpt(name)}; there are ${[...this.#addresses.keys()].join(", ") || "none"}.`,
+    );
+  }
+
+  #networks(name: string): readonly string[] {
+    return this.#address(name).networks ?? this.#options.networks ?? ["global"];
+  }
+
+  #open(name: string): BrokerConnection {
+    const { name: clientName, version, description, role, privateKey } = this.#options;
+    const options: BrokerConnectionOptions = {
+      networks: this.#networks(name),
+      ...(clientName !== undefined && { name: clientName }),
+      ...(version !== undefined && { version }),
+      ...(description !== undefined && { description }),
+      ...(role !== undefined && { role }),
+      ...(privateKey !== undefined && { privateKey }),
+      onError: this.#report,
+      onRequest: async ({ toolName, toolInput, requestId, callerAgentId }, signal) => {
+        try {
+          return await this.#tools.call(toolName, toolInput ?? {}, { signal, requestId, callerAgentId });
+        } catch (error) {
+          throw toRpc(error);
+        }
+      },
+    };
+    return openBroker(this.#address(name).url, options);
+  }
+
+  async #ready(name: string, connection: BrokerConnection, source: Source): Promise<Connected> {
+    try {
+      await connection.ready();
+      if (this.#tools.size > 0) await connection.register(this.#tools.list());
+      await this.#subscriptions.attach(source);
+    } catch (error) {
+      await this.#forget(name, connection, source);
+      throw error;
+    }
+    return { name, connection, source, network: this.#networks(name)[0] ?? "global" };
+  }
+
+  async #forget(name: string, connection: BrokerConnection, source: Source): Promise<void> {
+    if (this.#connections.get(name)?.connection === connection) this.#connections.delete(name);
+    this.#subscriptions.detach(source);
+    await connection.close();
+  }
+
+  /** Tells all brokers which tools there are now. */
+  register(): void {
+    for (const { connection, ready } of this.#connections.values())
+      ready.then(() => connection.register(this.#tools.list())).catch(this.#report);
+  }
+
+  /**
+   * Calls a tool at the default broker; where nobody there has it, at the next one.
+   *
+   * @param target an agent's id or name; undefined for whoever has the tool
+   * @throws OperationError, PubSubError, as rejections
+   */
+  async call(
+    target: string | undefined,
+    tool: string,
+    input: unknown,
+    options: ToolCallOptions = {},
+  ): Promise<unknown> {
+    const names = [this.#default, ...[...this.#addresses.keys()].filter((name) => name !== this.#default)];
+    for (const [i, name] of names.entries()) {
+      const { connection } = await this.connect(name);
+      try {
+        return await callAt(connection, target, tool, input, options);
+      } catch (error) {
+        // It has surely not run.
+        if (!(error instanceof OperationError) || error.code !== "OPERATION_NOT_FOUND" || i === names.length - 1)
+          throw error;
+      }
+    }
+    return undefined;
+  }
+
+  async close(): Promise<void> {
+    const all = [...this.#connections];
+    this.#connections.clear();
+    await Promise.all(
+      all.map(async ([, { connection, ready }]) => {
+        // One that is not ready yet takes itself back, as its connection ends.
+        await connection.close();
+        const connected = await ready.catch(() => undefined);
+        if (connected !== undefined) this.#subscriptions.detach(connected.source);
+      }),
+    );
+  }
+}

@@ -1,0 +1,245 @@
+// Clients at brokers: connecting, calls, events, several brokers, networks, and what becomes of interruptions.
+import { once } from "node:events";
+import { KadiClient, OperationError } from "@alkdev/kadi";
+import type { EventLoss } from "@alkdev/kadi";
+import { expect, test } from "vitest";
+import { abilityAt, collector, firstLine, openClient, startEcho, startProgram } from "./fixtures/client.ts";
+import { openBroker, until } from "./fixtures/open.ts";
+
+test("both generations of the constructor connect, and resolve with the agent id", async () => {
+  const { url } = await openBroker();
+  const forms = [
+    { broker: url },
+    { brokers: { remote: url }, defaultBroker: "remote", transport: "broker", networks: ["global"] },
+    { brokers: { default: { url: `${url}/kadi`, networks: ["global"] } } },
+  ] as const;
+  for (const form of forms) {
+    const client = openClient(form);
+    const id = await client.connect();
+    expect(id).toMatch(/^[0-9a-f]{64}$/);
+    expect(client.agentId).toBe(id);
+    expect(await client.connectToBrokers()).toBe(id);
+  }
+});
+
+test("a tool is called by its agent's name, or by whoever has it, and fails with the codes that it has everywhere", async () => {
+  const { url } = await openBroker();
+  await startEcho(url);
+  const client = openClient({ broker: url });
+  expect(await client.callTool("echo-js", "echo", { message: "hi" })).toMatchObject({ echo: "hi", length: 2 });
+  expect(await client.invokeRemote("hasty")).toBe("done");
+  await expect(client.callTool("echo-js", "echo", {})).rejects.toMatchObject({
+    code: "INVALID_INPUT",
+    details: { issues: [{ path: ["message"] }] },
+  });
+  await expect(client.callTool("echo-js", "fail")).rejects.toMatchObject({
+    code: "HANDLER_ERROR",
+    message: "it broke",
+  });
+  await expect(client.callTool("echo-js", "none")).rejects.toMatchObject({ code: "OPERATION_NOT_FOUND" });
+  await expect(client.callTool("echo-js", "crash", { code: 1 })).rejects.toMatchObject({ code: "UNAVAILABLE" });
+});
+
+test("an ability at a broker is loaded by name, with its tools", async () => {
+  const { url } = await openBroker();
+  await startEcho(url);
+  const client = openClient({ broker: url });
+  const ability = await client.load("echo-js", "broker");
+  expect(ability.getTools().find(({ name }) => name === "echo")?.inputSchema).toMatchObject({ required: ["message"] });
+  const { events, callback } = collector();
+  await ability.subscribeToEvent("echo.#", callback);
+  expect(await ability["echo"]({ message: "hi" })).toMatchObject({ length: 2 });
+  expect(events).toMatchObject([
+    { channel: "echo.test-event", data: { from: "message echo" }, transport: "broker", networkId: "global" },
+    { channel: "echo.test-event", data: { from: "message echo 2" } },
+  ]);
+  await expect(client.loadBroker("nobody")).rejects.toMatchObject({ code: "OPERATION_NOT_FOUND" });
+});
+
+test("a call ends by time and by a signal, of which the handler at the other end is told", async () => {
+  const { url } = await openBroker();
+  const provider = openClient({ name: "provider", broker: url });
+  let told = 0;
+  provider.registerTool("wait", (_input, { signal, callerAgentId }) => {
+    signal.addEventListener("abort", () => told++);
+    return new Promise(() => expect(callerAgentId).toBe(client.agentId));
+  });
+  await provider.connect();
+  const client = openClient({ broker: url });
+  await client.connect();
+  await expect(client.callTool("provider", "wait", {}, { timeout: 20 })).rejects.toMatchObject({ code: "TIMEOUT" });
+  const controller = new AbortController();
+  const call = client.callTool("provider", "wait", {}, { signal: controller.signal });
+  await until(() => told === 1);
+  controller.abort();
+  await expect(call).rejects.toMatchObject({ code: "ABORTED" });
+  await until(() => told === 2);
+});
+
+test("a tool that is registered after connecting can be called, and replaces one of its name", async () => {
+  const { url } = await openBroker();
+  const provider = openClient({ name: "provider", broker: url });
+  await provider.connect();
+  const client = openClient({ broker: url });
+  await expect(client.callTool("provider", "late")).rejects.toMatchObject({ code: "OPERATION_NOT_FOUND" });
+  provider.registerTool("late", () => 1);
+  provider.registerTool("late", () => 2);
+  await until(() => true);
+  let answer: unknown;
+  while (answer === undefined) answer = await client.callTool("provider", "late").catch(() => undefined);
+  expect(answer).toBe(2);
+});
+
+test("a client with several brokers hears all, calls the first that has the tool, and publishes where it says", async () => {
+  const [one, two] = await Promise.all([openBroker(), openBroker()]);
+  const provider = openClient({ name: "provider", broker: two.url });
+  provider.registerTool("here", () => "two");
+  await provider.connect();
+  const client = openClient({ brokers: { one: one.url, two: two.url } });
+  const { events, callback } = collector();
+  await client.subscribeToEvent("a.#", callback);
+  expect(await client.callTool("provider", "here")).toBe("two");
+  const listener = openClient({ broker: two.url });
+  const heard = collector();
+  await listener.subscribeToEvent("a.#", heard.callback);
+  await client.publishEvent("a.first", 1);
+  await client.publishEvent("a.second", 2, { broker: "two" });
+  await provider.publishEvent("a.third", 3);
+  await until(() => events.length === 3 && heard.events.length === 2);
+  // Its own reach it at once.
+  expect(events.map(({ channel, source }) => `${channel} ${source}`)).toEqual([
+    "a.first tester",
+    "a.second tester",
+    "a.third two",
+  ]);
+  expect(heard.events.map(({ data }) => data as number)).toEqual([2, 3]);
+  await expect(client.publishEvent("a", 1, { broker: "three" })).rejects.toThrow("there are one, two");
+});
+
+test("networks keep tools and events apart, and one that may not be joined refuses the client", async () => {
+  const { url } = await openBroker({ authorize: ({ networks }) => networks.filter((name) => name !== "secret") });
+  const inside = openClient({ name: "inside", broker: url, networks: ["team"] });
+  inside.registerTool("here", () => "inside");
+  await inside.connect();
+  const both = openClient({ name: "both", broker: url, networks: ["global", "team"] });
+  const outside = openClient({ name: "outside", broker: url });
+  const [heard, missed] = [collector(), collector()];
+  await both.subscribeToEvent("#", heard.callback);
+  await outside.subscribeToEvent("#", missed.callback);
+  await inside.publishEvent("a", 1);
+  await both.publishEvent("b", 2, { network: "team" });
+  await both.publishEvent("c", 3);
+  await until(() => missed.events.length > 0);
+  expect(missed.events).toMatchObject([{ channel: "c", networkId: "global", agentId: both.agentId }]);
+  expect(heard.events.map(({ channel }) => channel)).toEqual(["a", "b", "c"]);
+  expect(await both.callTool("inside", "here")).toBe("inside");
+  await expect(outside.callTool("inside", "here")).rejects.toMatchObject({ code: "OPERATION_NOT_FOUND" });
+  await expect(openClient({ broker: url, networks: ["secret"] }).connect()).rejects.toMatchObject({ code: "REFUSED" });
+});
+
+test("an ability that is loaded, and is at the same broker, is heard once", async () => {
+  const { url } = await openBroker();
+  const client = openClient({ broker: url });
+  const { events, callback } = collector();
+  await client.subscribeToEvent("echo.#", callback);
+  const { default: echo } = (await import(`${abilityAt("echo-js")}/index.mjs`)) as { default: KadiClient };
+  const native = await client.loadNative("native", { path: abilityAt("echo-js") });
+  const child = await client.loadStdio("child", {
+    command: process.execPath,
+    args: [`${abilityAt("echo-js")}/index.mjs`, "both", url],
+  });
+  expect(echo.name).toBe("echo-js");
+  await native.invoke("hasty");
+  await child.invoke("hasty", { data: "child" });
+  // What comes after the last of them.
+  await client.publishEvent("echo.last", null);
+  const other = openClient({ broker: url });
+  await other.publishEvent("echo.over", null);
+  await until(() => events.some(({ channel }) => channel === "echo.over"));
+  expect(events.map(({ channel, source }) => `${channel} ${source}`)).toEqual([
+    "echo.hasty echo-js",
+    "echo.hasty child",
+    "echo.last tester",
+    "echo.over default",
+  ]);
+});
+
+test("a broker that was away is connected to again: the gap is told, tools are offered and events come", async () => {
+  const first = await openBroker();
+  const { port, url } = first;
+  const client = openClient({ name: "me", broker: url });
+  client.registerTool("own", () => "own");
+  await client.connect();
+  const id = client.agentId;
+  const losses: EventLoss[] = [];
+  const { events, callback } = collector();
+  await client.subscribeToEvent("a.#", callback, { onLoss: (loss) => losses.push(loss) });
+  await first.close();
+  await openBroker({ port });
+  await until(() => losses.length > 0);
+  expect(losses).toMatchObject([{ reason: "reconnect", transport: "broker", source: "default" }]);
+  const other = openClient({ broker: url });
+  await other.publishEvent("a.b", 1);
+  await until(() => events.length === 1);
+  expect(await other.callTool("me", "own")).toBe("own");
+  expect(await client.connect()).toBe(id);
+});
+
+test("where no broker answers, connecting, subscribing, publishing and calling say so, and may be tried again", async () => {
+  const gone = await openBroker();
+  const { port, url } = gone;
+  await gone.close();
+  const client = openClient({ broker: url });
+  await expect(client.connect()).rejects.toMatchObject({ code: "NOT_READY" });
+  const { events, callback } = collector();
+  await expect(client.subscribeToEvent("a", callback)).rejects.toMatchObject({ code: "NOT_READY" });
+  await expect(client.publishEvent("a", 1)).rejects.toMatchObject({ code: "NOT_READY" });
+  await expect(client.callTool("echo-js", "echo")).rejects.toMatchObject({ code: "NOT_READY" });
+  await openBroker({ port });
+  await client.connect();
+  await client.publishEvent("a", 1);
+  expect(events).toEqual([]);
+  expect(client.errors).toEqual([]);
+});
+
+test("serve ends by disconnect, and by SIGTERM with a goodbye", async () => {
+  const broker = await openBroker();
+  const client = openClient({ name: "served", broker: broker.url });
+  client.registerTool("own", () => "own");
+  const served = client.serve("broker");
+  const caller = openClient({ broker: broker.url });
+  await until(() => broker.status().agents === 1);
+  expect(await caller.callTool("served", "own")).toBe("own");
+  await client.disconnect();
+  await served;
+  const program = startProgram([`${abilityAt("echo-js")}/index.mjs`, "broker", broker.url]);
+  const ended = once(program, "exit");
+  await firstLine(program);
+  await caller.callTool("echo-js", "hasty");
+  program.kill("SIGTERM");
+  expect(await ended).toEqual([0, null]);
+  expect(broker.status().agents).toBe(0);
+  await expect(client.serve("native")).rejects.toThrow("export default client");
+});
+
+test("a tool whose error has a code of its own is told so on the other side", async () => {
+  const { url } = await openBroker();
+  const provider = openClient({ name: "shop", broker: url });
+  provider.registerTool("buy", () => {
+    throw new OperationError("OUT_OF_STOCK", "Two are left.", { details: { left: 2 }, retryable: true });
+  });
+  await provider.connect();
+  const error = { code: "OUT_OF_STOCK", message: "Two are left.", details: { left: 2 }, retryable: true };
+  await expect(openClient({ broker: url }).callTool("shop", "buy")).rejects.toMatchObject(error);
+  await expect(provider.callTool("shop", "buy")).rejects.toMatchObject(error);
+});
+
+test("a client that is disposed of is disconnected", async () => {
+  const broker = await openBroker();
+  {
+    await using client = new KadiClient({ broker: broker.url });
+    await client.connect();
+    expect(broker.status().sessions).toBe(1);
+  }
+  await until(() => broker.status().sessions === 0);
+});

@@ -1,0 +1,165 @@
+// A client and abilities in child processes: calls, both ways of events, crashes and ends.
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import type { EventLoss } from "@alkdev/kadi";
+import { expect, onTestFinished, test } from "vitest";
+import { abilityAt, collector, firstLine, isAlive, openClient, outcomeOf, startProgram } from "./fixtures/client.ts";
+import { until } from "./fixtures/open.ts";
+
+const path = abilityAt("echo-js");
+
+test("a child's tools are listed and called, and fail with the codes that they have everywhere", async () => {
+  const client = openClient();
+  const child = await client.loadStdio("echo", { path });
+  expect(child.getTools().map(({ name }) => name)).toContain("echo");
+  expect(await child.invoke("echo", { message: "hi" })).toMatchObject({ echo: "hi", length: 2 });
+  await expect(child.invoke("echo", {})).rejects.toMatchObject({ code: "INVALID_INPUT" });
+  await expect(child.invoke("wrong", { a: 1 })).rejects.toMatchObject({ code: "HANDLER_ERROR" });
+  await expect(child.invoke("fail")).rejects.toMatchObject({ code: "HANDLER_ERROR", message: "it broke" });
+  await expect(child.invoke("none")).rejects.toMatchObject({ code: "OPERATION_NOT_FOUND" });
+});
+
+test("an ability that is loaded later is subscribed to what there is before it can be called", async () => {
+  const client = openClient();
+  const { events, callback } = collector();
+  await client.subscribeToEvent("echo.*", callback);
+  const child = await client.load("echo", "stdio", { path });
+  await child.invoke("hasty");
+  expect(events).toMatchObject([{ channel: "echo.hasty", transport: "stdio", source: "echo" }]);
+});
+
+test("events of a child, of what it loaded natively and of its own children come once each, two levels deep, before the answer", async () => {
+  const client = openClient();
+  const { events, callback } = collector();
+  await client.subscribeToEvent("#", callback);
+  await client.subscribeToEvent("from.*", callback);
+  const middle = await client.loadStdio("middle", { path: abilityAt("middle"), args: ["2"] });
+  const channels = (): string[] => events.splice(0).map(({ channel, data }) => `${channel} ${JSON.stringify(data)}`);
+  await middle["own"]();
+  expect(channels()).toEqual(['from.middle "2"', 'from.middle "2"']);
+  await middle["inner"]({ tool: "hasty", input: { data: "inner" } });
+  expect(channels()).toEqual(['echo.hasty "inner"']);
+  await middle["below"]({ tool: "own", input: {} });
+  expect(channels()).toEqual(['from.middle "1"', 'from.middle "1"']);
+  await middle["below"]({ tool: "inner", input: { tool: "hasty", input: { data: "inner of below" } } });
+  expect(channels()).toEqual(['echo.hasty "inner of below"']);
+  await middle["below"]({ tool: "below", input: { tool: "hasty", input: { data: "below of below" } } });
+  expect(channels()).toEqual(['echo.hasty "below of below"']);
+});
+
+test("what handlers print goes to onOutput, and breaks no call and no event", async () => {
+  const client = openClient();
+  const lines: string[] = [];
+  const child = await client.loadStdio("echo", { path, onOutput: (line) => lines.push(line) });
+  const { events, callback } = collector();
+  await client.subscribeToEvent("echo.#", callback);
+  for (let i = 0; i < 3; i++) {
+    await child.invoke("noisy");
+    await child.invoke("hasty");
+  }
+  expect(events.length).toBe(3);
+  expect(lines.filter((line) => line === "a line of its own").length).toBe(3);
+  expect(lines.filter((line) => line.includes("half a line")).length).toBe(3);
+  expect(client.errors).toEqual([]);
+});
+
+test("a crash rejects pending calls with the exit code and is told to subscribers, and the client lives on", async () => {
+  const client = openClient();
+  const other = await client.loadStdio("other", { path });
+  const child = await client.loadStdio("echo", { path });
+  const losses: EventLoss[] = [];
+  const { events, callback } = collector();
+  await client.subscribeToEvent("echo.*", callback, { onLoss: (loss) => losses.push(loss) });
+  await client.subscribeToEvent("echo.#", callback);
+  const pending = expect(child.invoke("stuck")).rejects.toMatchObject({
+    code: "UNAVAILABLE",
+    details: { exitCode: 3 },
+  });
+  await expect(child.invoke("crash", { code: 3 })).rejects.toMatchObject({
+    code: "UNAVAILABLE",
+    details: { exitCode: 3, signal: null },
+    cause: { name: "ChildExitError", exitCode: 3 },
+  });
+  await pending;
+  expect(losses).toMatchObject([{ reason: "ended", transport: "stdio", source: "echo", cause: { exitCode: 3 } }]);
+  // Whoever gave no onLoss is told by the client, once.
+  expect(client.errors).toMatchObject([{ code: "DISCONNECTED", cause: { exitCode: 3 } }]);
+  await other.invoke("hasty");
+  const again = await client.loadStdio("echo", { path });
+  await again.invoke("hasty");
+  expect(events.length).toBe(4);
+});
+
+test("without anybody who listens to errors a crash is a warning of the process", async () => {
+  const client = openClient();
+  client.removeAllListeners("error");
+  const warnings: Error[] = [];
+  const listen = (warning: Error): void => void warnings.push(warning);
+  process.on("warning", listen);
+  onTestFinished(() => void process.off("warning", listen));
+  await client.subscribeToEvent("a", () => null);
+  const child = await client.loadStdio("echo", { path });
+  await expect(child.invoke("crash", { code: 1 })).rejects.toMatchObject({ details: { exitCode: 1 } });
+  await until(() => warnings.some(({ message }) => message.includes("exited with code 1")));
+});
+
+test("an ability that does not start is an error that says why, and leaves nothing behind", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "ability-"));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  const client = openClient();
+  const exits = client.loadStdio("exits", { command: process.execPath, args: ["-e", "process.exit(7)"] });
+  await expect(exits).rejects.toMatchObject({ code: "UNAVAILABLE", details: { exitCode: 7 } });
+  await expect(client.loadStdio("none", { command: join(folder, "none") })).rejects.toThrow("ENOENT");
+  const silent = client.loadStdio("silent", {
+    command: process.execPath,
+    args: ["-e", "process.stdin.resume()"],
+    timeout: 500,
+  });
+  await expect(silent).rejects.toMatchObject({ code: "TIMEOUT" });
+  writeFileSync(join(folder, "agent.json"), JSON.stringify({ scripts: { start: " " } }));
+  await expect(client.loadStdio("empty", { path: folder })).rejects.toThrow("start script");
+});
+
+test("the command of agent.json is words, quoted or not, and is run in its folder", async () => {
+  const folder = mkdtempSync(join(abilityAt(".."), "with space "));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  writeFileSync(
+    join(folder, "the main.mjs"),
+    `process.argv[1] = ${JSON.stringify(`${path}/index.mjs`)};\nawait import(process.argv[1]);`,
+  );
+  writeFileSync(join(folder, "agent.json"), JSON.stringify({ scripts: { start: 'node "the main.mjs" stdio' } }));
+  const child = await openClient().loadStdio("echo", { path: folder });
+  expect(await child.invoke("hasty")).toBe("done");
+});
+
+test("disconnect ends children and theirs, and one that does not listen too; calls that wait are told", async () => {
+  const client = openClient();
+  const middle = await client.loadStdio("middle", { path: abilityAt("middle") });
+  const stubborn = await client.loadStdio("echo", { path });
+  const pids = await middle.invoke<number[]>("pids");
+  const stuck = expect(stubborn.invoke("stuck")).rejects.toMatchObject({ code: "ABORTED" });
+  // Its handler listens to nothing by the time that this is answered.
+  await stubborn.invoke("hasty");
+  expect(pids.every(isAlive)).toBe(true);
+  await client.disconnect();
+  await stuck;
+  expect(pids.some(isAlive)).toBe(false);
+  await expect(client.callTool("echo", "hasty")).rejects.toMatchObject({ code: "NOT_READY" });
+});
+
+test("a program that has disconnected ends by itself", async () => {
+  const program = startProgram([fileURLToPath(new URL("fixtures/ends-by-itself.mjs", import.meta.url))]);
+  expect(await outcomeOf(program)).toEqual({ printed: "done\n", code: 0 });
+});
+
+test("children end when their parent is killed", async () => {
+  const program = startProgram([fileURLToPath(new URL("fixtures/parent.mjs", import.meta.url))]);
+  const pids = JSON.parse(await firstLine(program)) as number[];
+  expect(pids.length).toBe(2);
+  expect(pids.every(isAlive)).toBe(true);
+  program.kill("SIGKILL");
+  await until(() => !pids.some(isAlive));
+});
