@@ -22,7 +22,7 @@ const NONE: readonly string[] = [];
  *
  * @throws whatever a getter in a payload throws
  */
-export function toRows(frames: readonly unknown[]): unknown[] {
+function toRows(frames: readonly unknown[]): unknown[] {
   const rows: unknown[] = [];
   let type: string | undefined;
   let keys = NONE;
