@@ -47,6 +47,75 @@ describe("who may connect", () => {
   });
 });
 
+/** Each is tried again and again, while others work; it throws unless it is refused as it should be. */
+const ATTACKS: Readonly<Record<string, (url: string, victim: RawClient) => Promise<void>>> = {
+  "a replayed nonce": async (url) => {
+    const key = newKey();
+    const [one, other] = [await dial(url), await dial(url)];
+    const nonce = await one.hello();
+    await other.hello();
+    await one.authenticate(key, nonce);
+    await expect(other.authenticate(key, nonce)).rejects.toMatchObject(UNAUTHENTICATED);
+    await expect(other.authenticate(key, nonce)).rejects.toMatchObject(UNAUTHENTICATED);
+  },
+  "a wrong key": async (url) => {
+    const client = await dial(url);
+    const nonce = await client.hello();
+    const forged = { publicKey: newKey().publicKey, signature: signed(newKey(), nonce), nonce };
+    await expect(client.request("kadi.session.authenticate", forged)).rejects.toMatchObject(UNAUTHENTICATED);
+  },
+  "a forged agent id": async (url, { agentId }) => {
+    const client = await dial(url);
+    const forged = client.authenticate(newKey(), await client.hello(), { agentId });
+    await expect(forged).rejects.toMatchObject(UNAUTHORISED);
+  },
+  "a foreign network": async (url) => {
+    const client = await openAgent(url);
+    const networkId = "foreign";
+    await expect(openAgent(url, { networks: [networkId] })).rejects.toMatchObject(UNAUTHORISED);
+    for (const [method, params] of [
+      ["kadi.event.subscribe", { channels: ["#"], networkId }],
+      ["kadi.event.publish", { channel: "a", data: 1, networkId }],
+      ["kadi.agent.register", { tools: [], networks: [networkId] }],
+    ] as const)
+      await expect(client.request(method, params), method).rejects.toMatchObject(UNAUTHORISED);
+  },
+  "a foreign page, and a foreign name": async (url) => {
+    const port = Number(new URL(url).port);
+    expect(await upgrade(port, { Origin: "https://evil.example" })).toBe(403);
+    expect(await upgrade(port, { Host: `evil.example:${port}` })).toBe(403);
+  },
+  "the name of another key's tool": async (url) => {
+    const client = await openAgent(url);
+    const tools = [{ name: "bystander" }];
+    await expect(client.request("kadi.agent.register", { tools })).rejects.toMatchObject(TAKEN);
+  },
+  "anything before authentication": async (url) => {
+    const client = await dial(url);
+    for (const method of ["kadi.agent.register", "kadi.ability.request", "kadi.event.publish", "kadi.event.subscribe"])
+      await expect(
+        client.request(method, { toolName: "bystander", channel: "bystander.event", channels: ["#"], tools: [] }),
+      ).rejects.toMatchObject(UNAUTHENTICATED);
+  },
+};
+
+test.each(Object.entries(ATTACKS))("%s is refused, and bystanders do not notice", async (_name, attack) => {
+  const broker = await openBroker();
+  const others = await bystanders(broker.url);
+  const victim = await openAgent(broker.url);
+  const work = async (): Promise<void> => {
+    for (let i = 0; i < 50; i++) await others();
+  };
+  const attacks = async (): Promise<void> => {
+    for (let i = 0; i < 10; i++) await attack(broker.url, victim);
+  };
+  await Promise.all([work(), attacks()]);
+  await others();
+  expect(victim.messages.every(({ error }) => error === undefined)).toBe(true);
+  expect(broker.status()).toMatchObject({ agents: 1, calls: 0 });
+  expect(broker.errors).toEqual([]);
+});
+
 describe("before authentication", () => {
   test.each([
     "kadi.session.ping",
