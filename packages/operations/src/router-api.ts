@@ -13,6 +13,21 @@ export interface RouterOptions {
    * Default 1,000.
    */
   readonly grace?: number;
+  /**
+   * A PubSub that several routers share, of one application or many: they are one registry then, and a request reaches a spoke
+   * of any of them. Whoever can publish `router.peers` there is believed to be a router, also in who calls: hubs on the same
+   * backplane must all be joined by one of these routers, which keep their links from it. It is not closed with the router.
+   *
+   * @example
+   * const server = await createHubServer({ backplane: target });
+   * createRouter({ backplane: createPubSub({ eventTarget: target }) }).join(server.hub);
+   */
+  readonly backplane?: AnyPubSub;
+  /**
+   * Milliseconds without a sign of life after which another router is gone, and requests to it are `UNAVAILABLE`. Default
+   * 15,000.
+   */
+  readonly lease?: number;
   readonly limits?: RouterLimits;
   /** Told of what no call throws: malformed and forged events, registrations that are refused. */
   readonly onError?: (error: unknown) => void;
@@ -63,7 +78,7 @@ export interface JoinOptions {
 /** One operation, as `status()` shows it. */
 export interface RoutedOperation {
   readonly name: string;
-  /** Spokes that offer it; requests go to the one that is least busy. */
+  /** Spokes that offer it, and other routers; requests go to the one that is least busy. */
   readonly spokes: number;
 }
 
@@ -71,6 +86,8 @@ export interface RoutedOperation {
 export interface RouterStatus {
   readonly operations: readonly RoutedOperation[];
   readonly spokes: number;
+  /** Other routers on the backplane. */
+  readonly routers: number;
   /** Requests that are under way. */
   readonly pending: number;
 }

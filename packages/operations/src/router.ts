@@ -6,6 +6,7 @@ import { ALL_CALLS, callEvent, MAX_NAME, readCallEvent, REGISTER, requestId } fr
 import type { CallEvent, CallEvents, Identity, Registration, Requested } from "./events.ts";
 import { WiredOperations } from "./operations.ts";
 import type { Operations } from "./operations-api.ts";
+import { PEERS, Peers } from "./peers.ts";
 import type {
   JoinOptions,
   RoutedHub,
@@ -16,6 +17,8 @@ import type {
   RouterSpoke,
   RouterStatus,
 } from "./router-api.ts";
+import { Spoke } from "./spoke.ts";
+import type { Route } from "./spoke.ts";
 import { PubSubWire } from "./wire.ts";
 import type { AnyPubSub, Wire, WireReceiver } from "./wire.ts";
 
@@ -32,51 +35,10 @@ export function createRouter(options: RouterOptions = {}): Router {
   return new SwitchingRouter(options);
 }
 
+/** Milliseconds without a sign of life after which another router is gone. */
+const LEASE = 15_000;
 /** Requests that are remembered, so that one that comes again is not given to another spoke. */
 const REMEMBERED = 65_536;
-
-/** One request under way, from a spoke to a spoke. */
-interface Route {
-  readonly id: string;
-  readonly name: string;
-  readonly caller: Spoke;
-  readonly callee: Spoke;
-  /** Answers until it is over; undefined where only the handler knows. */
-  left: number | undefined;
-  answered: boolean;
-  stop: () => void;
-}
-
-/** Who calls and is called, however it is connected. */
-class Spoke {
-  readonly identity: Identity | undefined;
-  readonly #send: (event: CallEvent) => Promise<void> | void;
-  readonly asked = new Set<Route>();
-  readonly asking = new Set<Route>();
-  offers: readonly string[] = [];
-  instance: string | undefined;
-  /** Without its connection; requests to it wait. */
-  away = false;
-  /** For so long that nobody waits. */
-  lost = false;
-  gone = false;
-  stopGrace: (() => void) | undefined;
-
-  constructor(identity: Identity | undefined, send: (event: CallEvent) => Promise<void> | void) {
-    this.identity = identity;
-    this.#send = send;
-  }
-
-  /** Sends in order; calls back with what went wrong. */
-  tell(event: CallEvent, failed: (error: unknown) => void = ignore): void {
-    if (this.gone) return;
-    try {
-      this.#send(event)?.catch(failed);
-    } catch (error) {
-      failed(error);
-    }
-  }
-}
 
 class SwitchingRouter implements Router {
   readonly operations: Operations;
@@ -90,14 +52,17 @@ class SwitchingRouter implements Router {
   readonly #seen = new Recent<true>(REMEMBERED);
   readonly #ends = new Set<() => void>();
   readonly #wired: WiredOperations;
+  readonly #peers: Peers<Spoke> | undefined;
   /** Moves on, so that the equally busy are served in turn. */
   #turn = 0;
   #closing: Promise<void> | undefined;
 
   constructor(options: RouterOptions) {
-    const { grace = 1000, limits = {} } = options;
+    const { grace = 1000, limits = {}, backplane, lease = LEASE } = options;
     if (typeof grace !== "number" || !(grace >= 0))
       throw new PubSubError("INVALID_OPTION", `grace must be a number of milliseconds, not ${String(grace)}.`);
+    if (typeof lease !== "number" || !(lease > 0))
+      throw new PubSubError("INVALID_OPTION", `lease must be a number of milliseconds above 0, not ${String(lease)}.`);
     this.#options = options;
     this.#grace = grace;
     this.#pending = limits.pending ?? 10_000;
@@ -105,6 +70,7 @@ class SwitchingRouter implements Router {
     checkCount("limits.pending", this.#pending);
     checkCount("limits.operations", this.#operations);
     const onError = (error: unknown): void => this.#report(error);
+    this.#peers = backplane && this.#openPeers(backplane, lease);
     this.#wired = new WiredOperations(this.#ownPlace(), undefined, { router: true, onError });
     this.operations = this.#wired as unknown as Operations;
   }
@@ -158,8 +124,15 @@ class SwitchingRouter implements Router {
       }
       this.#receive(spoke, event);
     });
+    // What routers say to each other is believed, and a link is no router.
+    const stopPeers =
+      this.#peers &&
+      hub.divert(PEERS, () => {
+        throw new PubSubError("REFUSED", `${PEERS} is for routers.`);
+      });
     const leave = (): void => {
       stop();
+      stopPeers?.();
       this.#ends.delete(leave);
       for (const spoke of spokes.values()) this.#gone(spoke, "The router left the hub.");
     };
@@ -170,8 +143,9 @@ class SwitchingRouter implements Router {
   status(): RouterStatus {
     return {
       operations: Array.from(this.#offers, ([name, { length: spokes }]) => ({ name, spokes })),
-      // Its own place is none.
-      spokes: this.#spokes.size - 1,
+      // Its own place is none, and neither are the other routers.
+      spokes: this.#spokes.size - 1 - (this.#peers?.size ?? 0),
+      routers: this.#peers?.size ?? 0,
       pending: this.#routes.size,
     };
   }
@@ -186,10 +160,12 @@ class SwitchingRouter implements Router {
 
   async #close(): Promise<void> {
     for (const spoke of [...this.#spokes]) this.#drop(spoke, "The router was closed.");
+    const left = this.#peers?.close();
     // What its own place was told arrives there in the next tick.
     await Promise.resolve();
     await this.operations.close();
     for (const end of [...this.#ends]) end();
+    await left;
   }
 
   #checkOpen(): void {
@@ -230,6 +206,26 @@ class SwitchingRouter implements Router {
         return Promise.resolve();
       },
     };
+  }
+
+  /** The other routers of a backplane, each of which is a spoke that offers what its own spokes do. */
+  #openPeers(backplane: AnyPubSub, lease: number): Peers<Spoke> {
+    return new Peers<Spoke>(backplane, lease, {
+      offered: () =>
+        Array.from(this.#offers)
+          .filter(([, offering]) => offering.some(({ peer }) => !peer))
+          .map(([name]) => name),
+      joined: (tell) => {
+        const spoke = new Spoke(undefined, tell, true);
+        this.#spokes.add(spoke);
+        return spoke;
+      },
+      offers: (spoke, operations) => this.#offer(spoke, operations),
+      event: (spoke, event) => this.#receive(spoke, event),
+      lost: (spoke, message) => this.#drop(spoke, message),
+      gone: (spoke, message) => this.#gone(spoke, message),
+      error: (error) => this.#report(error),
+    });
   }
 
   #isAway(spoke: Spoke): void {
@@ -283,6 +279,7 @@ class SwitchingRouter implements Router {
     }
     spoke.offers = [...new Set(names)];
     for (const name of spoke.offers) this.#offers.set(name, [...(this.#offers.get(name) ?? []), spoke]);
+    if (!spoke.peer) void this.#peers?.changed();
   }
 
   #register(spoke: Spoke, { requestId, input }: Requested): void {
@@ -307,7 +304,11 @@ class SwitchingRouter implements Router {
         }
     }
     this.#offer(spoke, operations as readonly string[]);
-    spoke.tell(callEvent("call.responded", { requestId, output: { operations: spoke.offers } }));
+    const answer = (): void =>
+      spoke.tell(callEvent("call.responded", { requestId, output: { operations: spoke.offers } }));
+    // Registered is what callers at other routers can reach, too.
+    if (this.#peers === undefined) answer();
+    else void this.#peers.changed().then(answer);
   }
 
   // ----------------------------------------------------------------------------------------------------- events
@@ -315,7 +316,10 @@ class SwitchingRouter implements Router {
   #receive(spoke: Spoke, event: CallEvent): void {
     if (event.type === "call.requested") return this.#request(spoke, event.payload);
     const route = this.#routes.get(event.id);
-    if (route === undefined) return;
+    if (route === undefined) {
+      if (event.type === "call.aborted") spoke.held.delete(event.id);
+      return;
+    }
     if (event.type === "call.aborted" && route.caller === spoke) {
       this.#end(route);
       return this.#abort(route);
@@ -332,16 +336,29 @@ class SwitchingRouter implements Router {
   }
 
   #request(caller: Spoke, request: Requested): void {
-    const { requestId: id, operationId: name, deadline, window, limit } = request;
+    const { requestId: id, operationId: name } = request;
     if (this.#seen.use(id) === true) return;
     this.#seen.set(id, true);
     if (name === REGISTER) return this.#register(caller, request);
+    // Another router may have told of it in this very moment.
+    if (this.#peers === undefined || caller.peer || this.#offers.has(name) || caller.held.size >= this.#pending)
+      return this.#give(caller, request);
+    caller.held.add(id);
+    void this.#peers.upToDate().then(() => {
+      if (caller.held.delete(id) && !caller.gone) this.#give(caller, request);
+    });
+  }
+
+  #give(caller: Spoke, request: Requested): void {
+    const { requestId: id, operationId: name, deadline, window, limit } = request;
     const refuse = (code: string, message: string): void =>
       caller.tell(
         callEvent("call.error", { requestId: id, code, message, ...(code === "UNAVAILABLE" && { retryable: true }) }),
       );
-    const offering = this.#offers.get(name);
-    if (offering === undefined) return refuse("OPERATION_NOT_FOUND", `No spoke offers ${name}.`);
+    const known = this.#offers.get(name) ?? [];
+    // Of two routers that believe the other has it, neither may pass it on.
+    const offering = caller.peer ? known.filter(({ peer }) => !peer) : known;
+    if (offering.length === 0) return refuse("OPERATION_NOT_FOUND", `No spoke offers ${name}.`);
     const callee = this.#leastBusy(offering);
     if (callee === undefined) return refuse("UNAVAILABLE", `Every spoke that offers ${name} has lost its connection.`);
     if (caller.asking.size >= this.#pending && !this.#forgetAnswered(caller))
@@ -366,9 +383,12 @@ class SwitchingRouter implements Router {
       });
     // Who calls is whom their connection belongs to, whatever they say.
     const { identity: _, ...claimed } = request;
-    const told = caller.identity === undefined ? claimed : { ...claimed, identity: caller.identity };
+    const identity = caller.peer ? request.identity : caller.identity;
+    const told = identity === undefined ? claimed : { ...claimed, identity };
     callee.tell(callEvent("call.requested", told), (error) => {
       if (!this.#end(route)) return;
+      // It may have arrived all the same.
+      if (callee.peer) this.#abort(route);
       if (error instanceof PayloadError) this.#fail(route, "INVALID_INPUT", `The input of ${name}: ${error.message}`);
       else this.#fail(route, "UNAVAILABLE", `${name} could not be asked for: ${messageOf(error)}`);
     });
