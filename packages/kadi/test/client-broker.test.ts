@@ -164,6 +164,22 @@ test("an ability that is loaded, and is at the same broker, is heard once", asyn
   ]);
 });
 
+test("a client's own events come once, however many are on their way to its broker", async () => {
+  const { url } = await openBroker({ limits: { rate: 1_000_000 } });
+  const client = openClient({ broker: url });
+  let received = 0;
+  await client.subscribeToEvent("a.*", () => received++);
+  const count = 10_000;
+  await Promise.all(Array.from({ length: count }, (_, i) => client.publishEvent("a.b", i)));
+  // Comes after what the broker would have sent back.
+  const other = openClient({ broker: url });
+  const last = collector();
+  await client.subscribeToEvent("last", last.callback);
+  await other.publishEvent("last", null);
+  await until(() => last.events.length === 1);
+  expect(received).toBe(count);
+});
+
 test("a broker that was away is connected to again: the gap is told, tools are offered and events come", async () => {
   const first = await openBroker();
   const { port, url } = first;
