@@ -14,7 +14,7 @@ export const folder = fileURLToPath(new URL(".", import.meta.url));
 const { arch } = process;
 const program = (...path) => join(folder, "node_modules", ...path);
 const node = (major) => program(`node${major}-linux-${arch}`, "bin", "node");
-const EVERYWHERE = ["in process", "worker", "MessagePort", "WebSocket", "hub"];
+const EVERYWHERE = ["in process", "worker", "MessagePort", "WebSocket", "hub", "operations"];
 const NODE = [...EVERYWHERE, "BroadcastChannel"];
 
 /** Node 20 is the oldest that is supported. It has no WebSocket of its own, and no Node has Web Workers. */
