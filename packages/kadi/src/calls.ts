@@ -236,8 +236,11 @@ export class Calls {
 
   #requested(request: CallRequest): void {
     const { call, broker, session } = request;
-    if (this.#known.use(call) === true) return;
-    this.#known.set(call, true);
+    // What stays in this process arrives once.
+    if (this.#bus.shared) {
+      if (this.#known.use(call) === true) return;
+      this.#known.set(call, true);
+    }
     const provider = this.#providers(session);
     if (provider === undefined) {
       const message = "The provider went away before the call reached it; the tool did not run.";
