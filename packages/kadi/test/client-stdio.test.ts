@@ -93,6 +93,19 @@ test("a crash rejects pending calls with the exit code and is told to subscriber
   expect(events.length).toBe(4);
 });
 
+test("a call of a child that is killed, and one after that, say what ended it", async () => {
+  const client = openClient();
+  const killed = { code: "UNAVAILABLE", details: { exitCode: null, signal: "SIGKILL" } };
+  for (let round = 0; round < 5; round++) {
+    const child = await client.loadStdio("echo", { path });
+    const pid: unknown = await child.invoke("pid");
+    const pending = expect(child.invoke("stuck")).rejects.toMatchObject(killed);
+    process.kill(Number(pid), "SIGKILL");
+    await pending;
+    await expect(child.invoke("hasty")).rejects.toMatchObject(killed);
+  }
+});
+
 test("without anybody who listens to errors a crash is a warning of the process", async () => {
   const client = openClient();
   client.removeAllListeners("error");

@@ -1,5 +1,6 @@
 import process from "node:process";
 import { OperationError } from "@alkdev/operations";
+import { PubSubError } from "@alkdev/pubsub";
 import { ChildExitError, createStdioEventTarget } from "@alkdev/pubsub/event-target-stdio";
 import { commandOf, findAbility } from "../agent-json.ts";
 import type { LoadedAbility, LoadStdioOptions, ToolCallOptions } from "../client-api.ts";
@@ -31,6 +32,11 @@ export async function loadStdio(name: string, options: LoadStdioOptions, host: A
     onError: report,
     closeTimeout: GRACE,
   });
+  // What a call fails with depends on who hears first of the end; why it ended does not.
+  let gone: unknown;
+  eventTarget.onStatus((status, cause) => {
+    if (status === "closed") gone = cause;
+  });
   const source: Source = { name, transport: "stdio", eventTarget };
   const calls = new ToolCalls(eventTarget, report);
   const subscriptions = new Subscriptions(false, report);
@@ -48,7 +54,8 @@ export async function loadStdio(name: string, options: LoadStdioOptions, host: A
     await Promise.all([events.attach(source), subscriptions.attach(source)]);
     const call = (tool: string, input: unknown, callOptions?: ToolCallOptions): Promise<unknown> =>
       calls.call(tool, input, callOptions).catch((error: unknown) => {
-        throw explained(name, "it is gone", error);
+        const isCut = error instanceof PubSubError ? error.code === "CLOSED" : isAborted(error, callOptions?.signal);
+        throw explained(name, "it is gone", isCut ? (gone ?? error) : error);
       });
     const ability = createAbility({ name, transport: "stdio", tools, subscriptions, call, end }, host);
     // When it has crashed, those who wait and those who are subscribed have been told by now.
@@ -68,6 +75,11 @@ function howToStart(
   const place = findAbility(name, path);
   const [first, ...words] = commandOf(place);
   return { command: first, args: [...words, ...args], cwd: cwd ?? place.folder };
+}
+
+/** Whether it was aborted, and not by the caller. */
+function isAborted(error: unknown, signal: AbortSignal | undefined): boolean {
+  return error instanceof OperationError && error.code === "ABORTED" && signal?.aborted !== true;
 }
 
 /** What ended the process, where that is why a call failed: those who wait want to know it first. */
