@@ -72,6 +72,8 @@ export class BrokerTransport implements Transport {
 
   async open(receiver: Receiver, signal: AbortSignal): Promise<void> {
     this.#receiver = receiver;
+    // For whoever is told that it took too long.
+    this.problem = `there is no answer from ${withoutPassword(this.#url)}`;
     try {
       this.#adopt(await this.#connect(signal));
     } catch (error) {

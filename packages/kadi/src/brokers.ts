@@ -5,6 +5,7 @@ import { callAt, toRpc } from "./broker-calls.ts";
 import { openBroker } from "./broker-connection.ts";
 import type { BrokerConnection, BrokerConnectionOptions } from "./broker-connection.ts";
 import type { BrokerAddress, KadiClientOptions, ToolCallOptions } from "./client-api.ts";
+import { RpcError } from "./json-rpc.ts";
 import type { Source } from "./sources.ts";
 import type { Subscriptions } from "./subscriptions.ts";
 import type { Tools } from "./tools.ts";
@@ -130,11 +131,14 @@ export class Brokers {
   async #ready(name: string, connection: BrokerConnection, source: Source): Promise<Connected> {
     try {
       await connection.ready();
-      if (this.#tools.size > 0) await connection.register(this.#tools.list());
+      if (this.#tools.size > 0) await this.#register(name, connection);
       await this.#subscriptions.attach(source);
     } catch (error) {
+      const isOurs = this.#connections.get(name)?.connection !== connection;
       await this.#forget(name, connection, source);
-      throw error;
+      if (!isOurs || !(error instanceof PubSubError) || error.code !== "CLOSED") throw error;
+      const message = `The client was disconnected while it connected to the broker ${name}.`;
+      throw new PubSubError("CLOSED", message, { cause: error });
     }
     return { name, connection, source, network: this.#networks(name)[0] ?? "global" };
   }
@@ -145,10 +149,22 @@ export class Brokers {
     await connection.close();
   }
 
+  /** @throws PubSubError `REFUSED` where another agent has a tool of that name, or there are too many; as a rejection */
+  async #register(name: string, connection: BrokerConnection): Promise<void> {
+    try {
+      await connection.register(this.#tools.list());
+    } catch (error) {
+      if (!(error instanceof RpcError)) throw error;
+      throw new PubSubError("REFUSED", `The broker ${name} refuses this client's tools: ${error.message}`, {
+        cause: error,
+      });
+    }
+  }
+
   /** Tells all brokers which tools there are now. */
   register(): void {
-    for (const { connection, ready } of this.#connections.values())
-      ready.then(() => connection.register(this.#tools.list())).catch(this.#report);
+    for (const [name, { connection, ready }] of this.#connections)
+      ready.then(() => this.#register(name, connection)).catch(this.#report);
   }
 
   /**

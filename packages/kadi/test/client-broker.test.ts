@@ -1,8 +1,11 @@
 // Clients at brokers: connecting, calls, events, several brokers, networks, and what becomes of interruptions.
 import { once } from "node:events";
+import { createServer } from "node:net";
+import type { AddressInfo } from "node:net";
 import { KadiClient, OperationError } from "@alkdev/kadi";
 import type { EventLoss } from "@alkdev/kadi";
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
+import { openBroker as connectTo } from "../src/broker-connection.ts";
 import { abilityAt, collector, firstLine, openClient, startEcho, startProgram } from "./fixtures/client.ts";
 import { openBroker, until } from "./fixtures/open.ts";
 
@@ -216,6 +219,46 @@ test("where no broker answers, connecting, subscribing, publishing and calling s
   await client.publishEvent("a", 1);
   expect(events).toEqual([]);
   expect(client.errors).toEqual([]);
+});
+
+test("disconnecting while something that is no broker is silent ends the attempt, which says so", async () => {
+  const silent = createServer().listen(0, "127.0.0.1");
+  onTestFinished(() => void silent.close());
+  await once(silent, "listening");
+  const { port } = silent.address() as AddressInfo;
+  const client = openClient({ broker: `ws://127.0.0.1:${port}` });
+  const accepted = once(silent, "connection");
+  const connecting = expect(client.connect()).rejects.toMatchObject({
+    code: "CLOSED",
+    message: "The client was disconnected while it connected to the broker default.",
+  });
+  await accepted;
+  await client.disconnect();
+  await connecting;
+});
+
+test("an address where nobody says anything is named when the time is over", async () => {
+  const silent = createServer().listen(0, "127.0.0.1");
+  onTestFinished(() => void silent.close());
+  await once(silent, "listening");
+  const { port } = silent.address() as AddressInfo;
+  const connection = connectTo(`ws://127.0.0.1:${port}`, { timeout: 200 });
+  onTestFinished(() => connection.close());
+  await expect(connection.ready()).rejects.toMatchObject({
+    code: "NOT_READY",
+    message: expect.stringContaining(`ws://127.0.0.1:${port}`),
+  });
+});
+
+test("tools that a broker does not take refuse the connection, and say whose name is taken", async () => {
+  const { url } = await openBroker();
+  const [first, second] = [openClient({ broker: url }), openClient({ broker: url })];
+  for (const client of [first, second]) client.registerTool("same", () => null);
+  await first.connect();
+  await expect(second.connect()).rejects.toMatchObject({
+    code: "REFUSED",
+    message: expect.stringContaining('holds a tool named "same"'),
+  });
 });
 
 test("serve ends by disconnect, and by SIGTERM with a goodbye", async () => {
