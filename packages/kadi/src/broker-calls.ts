@@ -5,9 +5,16 @@ import { PubSubError } from "@alkdev/pubsub";
 import type { BrokerConnection } from "./broker-connection.ts";
 import type { ToolCallOptions } from "./client-api.ts";
 import { CODES, isObject, RpcError } from "./json-rpc.ts";
+import { toJson } from "./tool-json.ts";
+import type { Carrier } from "./tool-json.ts";
 
 /** Milliseconds that a call may take. */
 const TIMEOUT = 30_000;
+
+/** The way to a broker, which takes messages up to a size. */
+export function carrierOf({ eventTarget: { supports } }: BrokerConnection): Carrier | undefined {
+  return supports.maxPayload === undefined ? undefined : { name: "the broker", limit: supports.maxPayload };
+}
 
 /** Calls a tool at a broker. @throws OperationError, PubSubError, as rejections */
 export async function callAt(
@@ -17,8 +24,9 @@ export async function callAt(
   input: unknown,
   { signal, timeout = TIMEOUT }: ToolCallOptions,
 ): Promise<unknown> {
+  const toolInput = toJson(input, "INVALID_INPUT", `The input of ${tool}`, carrierOf(connection));
   try {
-    return await connection.call(tool, input, {
+    return await connection.call(tool, toolInput, {
       ...(target !== undefined && { targetAgent: target }),
       ...(signal !== undefined && { signal }),
       ...(timeout !== Infinity && { timeout }),
@@ -48,7 +56,8 @@ function fromRpc(tool: string, error: unknown, signal: AbortSignal | undefined):
     });
   if (!(error instanceof RpcError)) return error;
   const { code, details, retryable } = isObject(error.data) ? error.data : {};
-  if (error.code === CODES.TOOL_FAILED && typeof code === "string")
+  // Also the broker's own word, where it knows what that is to a caller.
+  if ((error.code === CODES.TOOL_FAILED || error.code === CODES.LIMIT) && typeof code === "string")
     return new OperationError(code, error.message, { cause: error, details, retryable: retryable === true });
   const known = MEANINGS.get(error.code);
   return new OperationError(known ?? "HANDLER_ERROR", error.message, {

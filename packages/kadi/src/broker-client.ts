@@ -5,6 +5,7 @@ import { deadline, onAbort } from "@alkdev/pubsub/transport";
 import { WebSocket } from "ws";
 import { CODES, isObject, parseMessage, RpcError } from "./json-rpc.ts";
 import type { Outcome, Params, RpcId } from "./json-rpc.ts";
+import { tooLarge } from "./tool-json.ts";
 
 /** Options of `connectToBroker`. */
 export interface BrokerClientOptions {
@@ -320,8 +321,8 @@ class ClientSession implements BrokerClient {
     const bytes = Buffer.byteLength(text);
     if (bytes <= this.maxMessage) return this.#socket.send(text);
     // The broker would end the whole session.
-    const message = `What the tool returned has ${bytes} bytes as a message, and the broker takes ${this.maxMessage}.`;
-    this.#answer(id, { error: { code: CODES.LIMIT, message } });
+    const message = tooLarge("What the tool returned", bytes, { name: "the broker", limit: this.maxMessage });
+    this.#answer(id, { error: { code: CODES.LIMIT, message, data: { code: "HANDLER_ERROR" } } });
   }
 
   async close(): Promise<void> {

@@ -1,7 +1,7 @@
 import { OperationError } from "@alkdev/operations";
 import { PubSubError } from "@alkdev/pubsub";
 import { excerpt } from "@alkdev/pubsub/transport";
-import { callAt, toRpc } from "./broker-calls.ts";
+import { callAt, carrierOf, toRpc } from "./broker-calls.ts";
 import { openBroker } from "./broker-connection.ts";
 import type { BrokerConnection, BrokerConnectionOptions } from "./broker-connection.ts";
 import type { BrokerAddress, KadiClientOptions, ToolCallOptions } from "./client-api.ts";
@@ -117,15 +117,17 @@ export class Brokers {
       ...(role !== undefined && { role }),
       ...(privateKey !== undefined && { privateKey }),
       onError: this.#report,
-      onRequest: async ({ toolName, toolInput, requestId, callerAgentId }, signal) => {
+      onRequest: async ({ toolName, toolInput = {}, requestId, callerAgentId }, signal) => {
         try {
-          return await this.#tools.call(toolName, toolInput ?? {}, { signal, requestId, callerAgentId });
+          const context = { signal, requestId, callerAgentId };
+          return await this.#tools.call(toolName, toolInput, context, carrierOf(connection));
         } catch (error) {
           throw toRpc(error);
         }
       },
     };
-    return openBroker(this.#address(name).url, options);
+    const connection = openBroker(this.#address(name).url, options);
+    return connection;
   }
 
   async #ready(name: string, connection: BrokerConnection, source: Source): Promise<Connected> {

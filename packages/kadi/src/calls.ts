@@ -1,3 +1,4 @@
+import type { OperationErrorCode } from "@alkdev/operations";
 import { PubSubError } from "@alkdev/pubsub";
 import type { EventEnvelope } from "@alkdev/pubsub";
 import { quietDeadline, Recent } from "@alkdev/pubsub/transport";
@@ -209,7 +210,7 @@ export class Calls {
     try {
       await send(outcome).catch((error: unknown) => {
         if (!(error instanceof PubSubError) || error.code !== "PAYLOAD") throw error;
-        return send({ error: tooLarge("answer", error).toObject() });
+        return send({ error: tooLarge("answer", "HANDLER_ERROR", error).toObject() });
       });
     } catch (error) {
       this.#onError(error);
@@ -258,14 +259,19 @@ export class Calls {
   }
 }
 
-function tooLarge(what: string, error: PubSubError): RpcError {
-  return new RpcError(CODES.LIMIT, `The ${what} cannot be carried between brokers: ${error.message}`);
+/** @param code what it is to the caller */
+function tooLarge(what: string, code: OperationErrorCode, { message }: PubSubError): RpcError {
+  // What is said of its topic is between brokers.
+  const why = message.replace(/ \(topic [^)]*\)$/, "");
+  return new RpcError(CODES.LIMIT, `The ${what} cannot be carried between brokers: ${why} Send less at once.`, {
+    code,
+  });
 }
 
 /** Why a request could not be sent, for the caller. */
 function unsent(error: unknown): RpcError {
   const message = error instanceof Error ? error.message : String(error);
-  if (error instanceof PubSubError && error.code === "PAYLOAD") return tooLarge("input", error);
+  if (error instanceof PubSubError && error.code === "PAYLOAD") return tooLarge("input", "INVALID_INPUT", error);
   return new RpcError(CODES.UNAVAILABLE, `The backplane failed, and the tool may have run: ${message}`);
 }
 

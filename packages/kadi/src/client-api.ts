@@ -69,7 +69,10 @@ export interface ToolContext {
   readonly callerAgentId: string | undefined;
 }
 
-/** Carries out a tool: the input was checked; what it returns, or resolves with, is checked and is the answer. */
+/**
+ * Carries out a tool: the input, which is JSON, was checked; what it returns, or resolves with, is checked and is, as JSON, the
+ * answer: a `Date` is text there, a `Map` `{}`, `undefined` null. What cannot be JSON is `HANDLER_ERROR`.
+ */
 export type ToolHandler<In = Untyped, Out = Untyped> = (input: In, context: ToolContext) => Out | Promise<Out>;
 
 /** Options of a call. */

@@ -327,10 +327,12 @@ export class Session {
       throw new RpcError(CODES.INVALID_REQUEST, `A call with the id ${excerpt(id)} is under way; choose another.`);
     const tool = text(params, "toolName");
     const target = optionalName(params, "targetAgent") ?? optionalName(params, "agentId");
+    // Null is an input.
+    const { toolInput: input = {} } = params;
     const made: Made = { call: undefined, cancelled: false };
     this.#made.set(key, made);
     try {
-      made.call = await participant.call(tool, params["toolInput"] ?? {}, target);
+      made.call = await participant.call(tool, input, target);
       if (made.cancelled) made.call.cancel(CANCELLED);
       return await made.call.outcome;
     } finally {

@@ -5,6 +5,8 @@ import type { Check } from "@alkdev/operations/schema";
 import { PubSubError } from "@alkdev/pubsub";
 import { z } from "zod";
 import type { ToolContext, ToolDefinition, ToolDescription, ToolHandler, ToolOptions } from "./client-api.ts";
+import { toJson } from "./tool-json.ts";
+import type { Carrier } from "./tool-json.ts";
 
 interface Tool {
   readonly description: ToolDescription;
@@ -52,8 +54,11 @@ export class Tools {
     return [...this.#tools.values()].map(({ description }) => description);
   }
 
-  /** @throws OperationError whatever went wrong, as a rejection */
-  async call(name: string, input: unknown, context: ToolContext): Promise<unknown> {
+  /**
+   * @param carrier takes the answer to the caller; undefined where that is in this process
+   * @throws OperationError whatever went wrong, as a rejection
+   */
+  async call(name: string, input: unknown, context: ToolContext, carrier?: Carrier): Promise<unknown> {
     const tool = this.#tools.get(name);
     if (tool === undefined) throw new OperationError("OPERATION_NOT_FOUND", `There is no tool ${name} here.`);
     const checked = await check(tool.input, input, "INVALID_INPUT", `The input of ${name}`);
@@ -61,12 +66,26 @@ export class Tools {
     try {
       output = await tool.handler(checked, context);
     } catch (error) {
-      if (error instanceof OperationError) throw error;
-      const message = error instanceof Error ? error.message : String(error);
-      throw new OperationError("HANDLER_ERROR", message, { cause: error });
+      throw thrown(error, carrier);
     }
-    // JSON has no undefined, and a tool should not answer differently to those in its own process.
-    return (await check(tool.output, output, "HANDLER_ERROR", `The output of ${name}`)) ?? null;
+    const what = `The output of ${name}`;
+    return toJson(await check(tool.output, output, "HANDLER_ERROR", what), "HANDLER_ERROR", what, carrier);
+  }
+}
+
+/** What a handler has thrown, as it travels. Details that cannot are left out: the code and the message matter more. */
+function thrown(error: unknown, carrier: Carrier | undefined): OperationError {
+  if (!(error instanceof OperationError)) {
+    const message = error instanceof Error ? error.message : String(error);
+    return new OperationError("HANDLER_ERROR", message, { cause: error });
+  }
+  const { code, message, details, retryable } = error;
+  if (details === undefined) return error;
+  try {
+    const json = toJson(details, "HANDLER_ERROR", "The details", carrier);
+    return new OperationError(code, message, { cause: error, details: json, retryable });
+  } catch {
+    return new OperationError(code, message, { cause: error, retryable });
   }
 }
 

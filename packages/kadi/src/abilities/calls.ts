@@ -6,6 +6,8 @@ import { createPubSub } from "@alkdev/pubsub";
 import type { AlkEventTarget } from "@alkdev/pubsub/transport";
 import type { ToolCallOptions, ToolDescription } from "../client-api.ts";
 import { isObject } from "../json-rpc.ts";
+import { toJson } from "../tool-json.ts";
+import type { Carrier } from "../tool-json.ts";
 import type { Tools } from "../tools.ts";
 
 const LIST = "kadi.ability.list";
@@ -20,10 +22,12 @@ export interface AbilityDescription {
 
 /** Calls over one event target. */
 export class ToolCalls {
+  readonly #eventTarget: AlkEventTarget;
   readonly #operations: Operations;
   readonly #close: () => Promise<void>;
 
   constructor(eventTarget: AlkEventTarget, report: (error: unknown) => void) {
+    this.#eventTarget = eventTarget;
     const pubsub = createPubSub({ eventTarget, onError: ignore });
     this.#operations = createOperations(pubsub, { onError: report });
     this.#close = async () => {
@@ -32,13 +36,20 @@ export class ToolCalls {
     };
   }
 
+  /** Undefined in process, where nothing is too large. */
+  get #carrier(): Carrier | undefined {
+    const limit = this.#eventTarget.supports.maxPayload;
+    return limit === undefined ? undefined : { name: "the pipe to a child process", limit };
+  }
+
   /** Answers calls of these tools. Resolves when they are sure to arrive. */
   async serve(about: AbilityDescription, tools: Tools): Promise<void> {
     await Promise.all([
       this.#operations.handle(LIST, () => ({ ...about, tools: tools.list() })),
       this.#operations.handle(REQUEST, (params: unknown, { signal, requestId }) => {
         const { toolName, toolInput = {} } = isObject(params) ? params : {};
-        return tools.call(String(toolName), toolInput, { signal, requestId, callerAgentId: undefined });
+        const context = { signal, requestId, callerAgentId: undefined };
+        return tools.call(String(toolName), toolInput, context, this.#carrier);
       }),
     ]);
   }
@@ -53,7 +64,8 @@ export class ToolCalls {
   }
 
   /** @throws OperationError as a rejection */
-  call(toolName: string, toolInput: unknown, options?: ToolCallOptions): Promise<unknown> {
+  async call(toolName: string, input: unknown, options?: ToolCallOptions): Promise<unknown> {
+    const toolInput = toJson(input, "INVALID_INPUT", `The input of ${toolName}`, this.#carrier);
     return this.#operations.call(REQUEST, { toolName, toolInput }, options);
   }
 
