@@ -2,7 +2,7 @@ import { EventEmitter } from "node:events";
 import process from "node:process";
 import { PubSubError } from "@alkdev/pubsub";
 import { coreOf, excerpt, randomId } from "@alkdev/pubsub/transport";
-import type { AbilityHost } from "./abilities/ability.ts";
+import { Abilities } from "./abilities/abilities.ts";
 import { loadBroker } from "./abilities/broker.ts";
 import { ToolCalls } from "./abilities/calls.ts";
 import type { AbilityDescription } from "./abilities/calls.ts";
@@ -58,13 +58,7 @@ export class KadiClient extends EventEmitter<{ error: [unknown] }> implements As
   readonly #sources = new Sources();
   readonly #subscriptions = new Subscriptions(true, (error) => this.#report(error));
   readonly #brokers: Brokers;
-  /** Those that are loaded, the last of each name last. */
-  readonly #abilities = new Set<LoadedAbility>();
-  readonly #host: AbilityHost = {
-    events: this.#sources,
-    report: (error) => this.#report(error),
-    forget: (ability) => void this.#abilities.delete(ability),
-  };
+  readonly #abilities = new Abilities(this.#sources, (error) => this.#report(error));
   readonly #id: string = randomId();
   #published = 0;
   #calls: Promise<ToolCalls> | undefined;
@@ -130,11 +124,7 @@ export class KadiClient extends EventEmitter<{ error: [unknown] }> implements As
     life.abort();
     this.#isConnected = false;
     this.#subscriptions.clear();
-    await Promise.all([
-      this.#brokers.close(),
-      ...[...this.#abilities].map((ability) => ability.disconnect()),
-      this.#calls?.then((calls) => calls.close()),
-    ]);
+    await Promise.all([this.#brokers.close(), this.#abilities.end(), this.#calls?.then((calls) => calls.close())]);
     this.#calls = undefined;
   }
 
@@ -223,7 +213,7 @@ export class KadiClient extends EventEmitter<{ error: [unknown] }> implements As
     input: unknown = {},
     options?: ToolCallOptions,
   ): Promise<T> {
-    const ability = [...this.#abilities].findLast(({ name }) => name === target);
+    const ability = this.#abilities.find(target);
     if (ability !== undefined) return ability.invoke<T>(tool, input, options);
     if (target === this.name && this.#tools.has(tool))
       return (await (await this.#ownCalls()).call(tool, input, options)) as T;
@@ -324,18 +314,19 @@ export class KadiClient extends EventEmitter<{ error: [unknown] }> implements As
    * @throws PubSubError `INVALID_OPTION` where it is none; whatever the module throws; as rejections
    */
   loadNative(name: string, options: LoadNativeOptions = {}): Promise<LoadedAbility> {
-    return this.#loaded(() => loadNative(name, options, this.#host));
+    return this.#abilities.load((host) => loadNative(name, options, host));
   }
 
   /**
    * Starts an ability as a child process, which serves over standard input and output (`serve("stdio")`). What it prints besides
-   * goes to `onOutput`. Should it crash, its pending calls reject (`UNAVAILABLE`, with `details.exitCode`) and subscribers are
-   * told (`onLoss`).
+   * goes to `onOutput`. Should it crash, its calls reject (`UNAVAILABLE`, with `details.exitCode`), also those that follow until it
+   * is loaded again, and subscribers are told (`onLoss`).
    *
-   * @throws PubSubError `INVALID_OPTION`, OperationError where it does not start to serve, as rejections
+   * @throws PubSubError `INVALID_OPTION` where there is none, or the program is none; OperationError where it does not start to
+   * serve; as rejections, in time: a program that has to be made to end is waited for by `disconnect()`
    */
   loadStdio(name: string, options: LoadStdioOptions = {}): Promise<LoadedAbility> {
-    return this.#loaded(() => loadStdio(name, options, this.#host));
+    return this.#abilities.load((host) => loadStdio(name, options, host));
   }
 
   /**
@@ -344,18 +335,7 @@ export class KadiClient extends EventEmitter<{ error: [unknown] }> implements As
    * @throws OperationError `OPERATION_NOT_FOUND`; PubSubError where the broker cannot be reached; as rejections
    */
   loadBroker(name: string, { broker }: LoadBrokerOptions = {}): Promise<LoadedAbility> {
-    return this.#loaded(async () => loadBroker(name, await this.#brokers.connect(broker), this.#host));
-  }
-
-  async #loaded(load: () => Promise<LoadedAbility>): Promise<LoadedAbility> {
-    const { signal } = this.#life;
-    const ability = await load();
-    if (signal.aborted) {
-      await ability.disconnect();
-      throw new PubSubError("CLOSED", `The client was disconnected while ${ability.name} was loaded.`);
-    }
-    this.#abilities.add(ability);
-    return ability;
+    return this.#abilities.load(async (host) => loadBroker(name, await this.#brokers.connect(broker), host));
   }
 
   async #adopt(): Promise<Adopted> {

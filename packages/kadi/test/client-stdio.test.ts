@@ -1,5 +1,5 @@
 // A client and abilities in child processes: calls, both ways of events, crashes and ends.
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import type { EventLoss } from "@alkdev/kadi";
 import { expect, onTestFinished, test } from "vitest";
 import { abilityAt, collector, firstLine, isAlive, openClient, outcomeOf, startProgram } from "./fixtures/client.ts";
-import { until } from "./fixtures/open.ts";
+import { openBroker, until } from "./fixtures/open.ts";
 
 const path = abilityAt("echo-js");
 
@@ -126,14 +126,92 @@ test("an ability that does not start is an error that says why, and leaves nothi
   const exits = client.loadStdio("exits", { command: process.execPath, args: ["-e", "process.exit(7)"] });
   await expect(exits).rejects.toMatchObject({ code: "UNAVAILABLE", details: { exitCode: 7 } });
   await expect(client.loadStdio("none", { command: join(folder, "none") })).rejects.toThrow("ENOENT");
-  const silent = client.loadStdio("silent", {
-    command: process.execPath,
-    args: ["-e", "process.stdin.resume()"],
-    timeout: 500,
-  });
-  await expect(silent).rejects.toMatchObject({ code: "TIMEOUT" });
   writeFileSync(join(folder, "agent.json"), JSON.stringify({ scripts: { start: " " } }));
   await expect(client.loadStdio("empty", { path: folder })).rejects.toThrow("start script");
+});
+
+test("a program that is silent is given up in time, and ended by the time that the client has disconnected", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "ability-"));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  const client = openClient();
+  const program = `require("node:fs").writeFileSync("pid", String(process.pid));
+    process.on("SIGTERM", () => {});
+    setInterval(() => {}, 1000);`;
+  const silent = client.loadStdio("silent", {
+    command: process.execPath,
+    args: ["-e", program],
+    cwd: folder,
+    timeout: 500,
+  });
+  await expect(silent).rejects.toMatchObject({
+    code: "TIMEOUT",
+    message: expect.stringContaining("The ability silent did not serve within 500 ms") as string,
+  });
+  // It takes seconds to make it end, which nobody has waited for.
+  await until(() => existsSync(join(folder, "pid")));
+  const pid = Number(readFileSync(join(folder, "pid"), "utf8"));
+  expect(isAlive(pid)).toBe(true);
+  await client.disconnect();
+  expect(isAlive(pid)).toBe(false);
+});
+
+test("a program that sends back what it reads, and one that serves something else, are said to be no ability", async () => {
+  const client = openClient();
+  const noAbility = {
+    code: "INVALID_OPTION",
+    message: expect.stringMatching(/ is no ability: .*serve\("stdio"\)/) as string,
+  };
+  const echoes = { command: process.execPath, args: ["-e", "process.stdin.pipe(process.stdout)"] };
+  await expect(client.loadStdio("cat", echoes)).rejects.toMatchObject(noAbility);
+  const plain = [
+    'import { createOperations } from "@alkdev/operations"; import { createPubSub } from "@alkdev/pubsub";',
+    'import { createParentProcessEventTarget } from "@alkdev/pubsub/event-target-stdio";',
+    "const pubsub = createPubSub({ eventTarget: createParentProcessEventTarget() });",
+    'await createOperations(pubsub).handle("math.add", () => 1);',
+  ].join("");
+  const serves = { command: process.execPath, args: ["--input-type=module", "-e", plain], cwd: abilityAt("..") };
+  await expect(client.loadStdio("plain", serves)).rejects.toMatchObject(noAbility);
+});
+
+test("calls of a child that has ended say so, and reach nobody else of that name, until it is loaded again", async () => {
+  const { url } = await openBroker();
+  const other = openClient({ name: "echo", broker: url });
+  other.registerTool("hasty", () => "another");
+  other.registerTool("pid", () => "another");
+  await other.connect();
+  const client = openClient({ broker: url });
+  await client.connect();
+  for (const [tool, input, exitCode] of [
+    ["crash", { code: 3 }, 3],
+    ["crash", { code: 0 }, 0],
+  ] as const) {
+    const child = await client.loadStdio("echo", { path });
+    await expect(client.callTool("echo", tool, input)).rejects.toMatchObject({ code: "UNAVAILABLE" });
+    for (const name of ["hasty", "pid"])
+      await expect(client.callTool("echo", name)).rejects.toMatchObject({
+        code: "UNAVAILABLE",
+        message: `The ability echo did not answer, it is gone: the child process exited with code ${exitCode}.`,
+        details: { exitCode, signal: null },
+      });
+    await expect(child.invoke("hasty")).rejects.toMatchObject({ code: "UNAVAILABLE", details: { exitCode } });
+  }
+  const again = await client.loadStdio("echo", { path });
+  expect(await client.callTool("echo", "hasty")).toBe("done");
+  await again.disconnect();
+  // Whoever lets go of an ability calls whoever else has the name.
+  expect(await client.callTool("echo", "hasty")).toBe("another");
+});
+
+test("a call of a child that has said goodbye is UNAVAILABLE too", async () => {
+  const client = openClient();
+  const child = await client.loadStdio("echo", { path });
+  await client.subscribeToEvent("a", () => null);
+  await child.invoke("leave");
+  await until(() => client.errors.length > 0);
+  await expect(client.callTool("echo", "hasty")).rejects.toMatchObject({
+    code: "UNAVAILABLE",
+    message: expect.stringMatching(/^The ability echo did not answer, it is gone: /) as string,
+  });
 });
 
 test("the command of agent.json is words, quoted or not, and is run in its folder", async () => {

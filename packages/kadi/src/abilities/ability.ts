@@ -14,7 +14,11 @@ export interface AbilityHost {
   /** Where the events of its native and stdio abilities are wanted. */
   readonly events: Sources;
   report(error: unknown): void;
-  /** The ability ends: nobody may find it any more. */
+  /** The ability has ended by itself. Who calls it is told so. */
+  died(ability: LoadedAbility): void;
+  /** What is left of one that could not be loaded, or has died, and is still ending: `disconnect()` waits for it. */
+  ending(ending: Promise<void>): void;
+  /** The ability was disconnected: nobody may find it any more. */
   forget(ability: LoadedAbility): void;
 }
 

@@ -2,7 +2,7 @@
 // names and members that they have at a broker.
 import { createOperations, OperationError } from "@alkdev/operations";
 import type { Operations } from "@alkdev/operations";
-import { createPubSub } from "@alkdev/pubsub";
+import { createPubSub, PubSubError } from "@alkdev/pubsub";
 import type { AlkEventTarget } from "@alkdev/pubsub/transport";
 import type { ToolCallOptions, ToolDescription } from "../client-api.ts";
 import { isObject } from "../json-rpc.ts";
@@ -54,13 +54,24 @@ export class ToolCalls {
     ]);
   }
 
-  /** The tools of the other side. @throws OperationError as a rejection */
-  async list(timeout: number): Promise<ToolDescription[]> {
-    const said = await this.#operations.call(LIST, {}, { timeout });
+  /**
+   * The tools of the other side.
+   *
+   * @param what as messages call it
+   * @throws PubSubError `INVALID_OPTION` where it is no ability; OperationError; as rejections
+   */
+  async list(what: string, timeout: number): Promise<ToolDescription[]> {
+    const said = await this.#operations.call(LIST, {}, { timeout }).catch((error: unknown) => {
+      // Also what a program that sends back all that it reads comes to.
+      if (error instanceof OperationError && error.code === "OPERATION_NOT_FOUND") return undefined;
+      throw error;
+    });
     const tools = isObject(said) ? said["tools"] : undefined;
-    if (!Array.isArray(tools))
-      throw new OperationError("HANDLER_ERROR", `It answers ${LIST} with something that has no tools.`);
-    return tools as ToolDescription[];
+    if (Array.isArray(tools)) return tools as ToolDescription[];
+    throw new PubSubError(
+      "INVALID_OPTION",
+      `${what} is no ability: it does not say which tools it has. An ability ends with: await client.serve("stdio").`,
+    );
   }
 
   /** @throws OperationError as a rejection */

@@ -1,3 +1,4 @@
+import type { ChildProcess } from "node:child_process";
 import process from "node:process";
 import { OperationError } from "@alkdev/operations";
 import { PubSubError } from "@alkdev/pubsub";
@@ -17,14 +18,15 @@ const START = 30_000;
 /**
  * Starts an ability as a child process and loads it over its standard input and output.
  *
- * @throws PubSubError `INVALID_OPTION` where there is none; OperationError where it does not start to serve; as rejections
+ * @throws PubSubError `INVALID_OPTION` where there is none; OperationError where it does not start to serve; as rejections, in
+ * time: ending a program takes longer, and is the host's to wait for
  */
 export async function loadStdio(name: string, options: LoadStdioOptions, host: AbilityHost): Promise<LoadedAbility> {
   const { events } = host;
   const report = (error: unknown): void => host.report(error);
   const { command, args, cwd } = howToStart(name, options);
   const child = startChild(command, args, { cwd, env: options.env });
-  const { onOutput = (line: string) => void process.stderr.write(`${name}: ${line}\n`) } = options;
+  const { timeout = START, onOutput = (line: string) => void process.stderr.write(`${name}: ${line}\n`) } = options;
   const eventTarget = createStdioEventTarget(child, {
     onStray: (line) => {
       if (line !== "") onOutput(line);
@@ -32,37 +34,48 @@ export async function loadStdio(name: string, options: LoadStdioOptions, host: A
     onError: report,
     closeTimeout: GRACE,
   });
-  // What a call fails with depends on who hears first of the end; why it ended does not.
-  let gone: unknown;
-  eventTarget.onStatus((status, cause) => {
-    if (status === "closed") gone = cause;
-  });
   const source: Source = { name, transport: "stdio", eventTarget };
   const calls = new ToolCalls(eventTarget, report);
   const subscriptions = new Subscriptions(false, report);
-  const end = async (): Promise<void> => {
+  let ending: Promise<void> | undefined;
+  const end = (): Promise<void> => {
     events.detach(source);
     subscriptions.detach(source);
-    await calls.close();
-    await eventTarget.close();
-    await endChild(child);
+    return (ending ??= calls.close().then(async () => {
+      await eventTarget.close();
+      await endChild(child);
+    }));
   };
+  // What a call fails with depends on who hears first of the end; why it ended does not.
+  let gone: { readonly cause: unknown } | undefined;
+  eventTarget.onStatus((status, cause) => {
+    if (status === "closed" && ending === undefined) gone = { cause };
+  });
+  const started = [command, ...args].join(" ");
   try {
-    const tools = await calls.list(options.timeout ?? START).catch((error: unknown) => {
-      throw explained(name, `it did not start to serve (${[command, ...args].join(" ")})`, error);
+    const tools = await calls.list(started, timeout).catch((error: unknown) => {
+      if (error instanceof OperationError && error.code === "TIMEOUT")
+        throw new OperationError("TIMEOUT", `The ability ${name} did not serve within ${timeout} ms (${started}).`);
+      throw explained(name, `it did not start to serve (${started})`, error);
     });
     await Promise.all([events.attach(source), subscriptions.attach(source)]);
     const call = (tool: string, input: unknown, callOptions?: ToolCallOptions): Promise<unknown> =>
       calls.call(tool, input, callOptions).catch((error: unknown) => {
         const isCut = error instanceof PubSubError ? error.code === "CLOSED" : isAborted(error, callOptions?.signal);
-        throw explained(name, "it is gone", isCut ? (gone ?? error) : error);
+        if (isCut && gone !== undefined) throw unavailable(name, "it is gone", endIn(gone.cause) ?? endOf(child));
+        throw explained(name, "it is gone", error);
       });
     const ability = createAbility({ name, transport: "stdio", tools, subscriptions, call, end }, host);
     // When it has crashed, those who wait and those who are subscribed have been told by now.
-    void eventTarget.closed.then(() => ability.disconnect());
+    void eventTarget.closed.then(() => {
+      if (gone === undefined) return;
+      host.died(ability);
+      host.ending(end());
+    });
     return ability;
   } catch (error) {
-    await end();
+    // Whoever waits is told in time; ending a program that does not listen takes longer.
+    host.ending(end());
     throw error;
   }
 }
@@ -84,14 +97,28 @@ function isAborted(error: unknown, signal: AbortSignal | undefined): boolean {
 
 /** What ended the process, where that is why a call failed: those who wait want to know it first. */
 function explained(name: string, what: string, error: unknown): unknown {
+  const end = endIn(error);
+  return end === undefined ? error : unavailable(name, what, end);
+}
+
+function endIn(error: unknown): Error | undefined {
   for (let cause = error; cause instanceof Error; cause = cause.cause)
-    if (cause instanceof ChildExitError || "syscall" in cause) {
-      const { exitCode = null, signal = null } = cause as Partial<ChildExitError>;
-      return new OperationError("UNAVAILABLE", `The ability ${name} did not answer, ${what}: ${cause.message}.`, {
-        cause,
-        details: { exitCode, signal },
-        retryable: true,
-      });
-    }
-  return error;
+    if (cause instanceof ChildExitError || "syscall" in cause) return cause;
+  return undefined;
+}
+
+function unavailable(name: string, what: string, cause: Error): OperationError {
+  const { exitCode = null, signal = null, message } = cause as Partial<ChildExitError> & Error;
+  return new OperationError("UNAVAILABLE", `The ability ${name} did not answer, ${what}: ${message}.`, {
+    cause,
+    details: { exitCode, signal },
+    retryable: true,
+  });
+}
+
+/** How a child ended that has said goodbye, and may still be at it. */
+function endOf({ exitCode, signalCode }: ChildProcess): Error {
+  return exitCode === null && signalCode === null
+    ? new Error("it has disconnected")
+    : new ChildExitError(exitCode, signalCode);
 }
