@@ -46,6 +46,8 @@ export interface BrokerClient {
   readonly networks: readonly string[];
   /** Bytes that a message to the broker may have. */
   readonly maxMessage: number;
+  /** Whether anything can be said; false a little before `closed` resolves. */
+  readonly isOpen: boolean;
   /** Resolves when it is over, with the code and the reason; never rejects. */
   readonly closed: Promise<{ readonly code: number; readonly reason: string }>;
   /**
@@ -196,6 +198,10 @@ class ClientSession implements BrokerClient {
     });
   }
 
+  get isOpen(): boolean {
+    return this.#socket.readyState === this.#socket.OPEN;
+  }
+
   request(method: string, params: Params): Promise<unknown> {
     return this.#ask(++this.#lastId, method, params);
   }
@@ -222,7 +228,7 @@ class ClientSession implements BrokerClient {
 
   #ask(id: RpcId, method: string, params: Params): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      if (this.#socket.readyState !== this.#socket.OPEN)
+      if (!this.isOpen)
         return reject(new PubSubError("DISCONNECTED", `The session at ${withoutPassword(this.#url)} is over.`));
       const text = JSON.stringify({ jsonrpc: "2.0", id, method, params });
       const bytes = Buffer.byteLength(text);
@@ -310,7 +316,7 @@ class ClientSession implements BrokerClient {
   }
 
   #answer(id: RpcId, outcome: Outcome): void {
-    if (this.#socket.readyState !== this.#socket.OPEN) return;
+    if (!this.isOpen) return;
     let text: string;
     try {
       text = JSON.stringify({ jsonrpc: "2.0", id, ...outcome });

@@ -38,6 +38,8 @@ export interface CallOptions {
 export interface BrokerConnection {
   /** Undefined until it has connected; then the same for every session, where the key is. */
   readonly agentId: string | undefined;
+  /** Why there is no session now, in words; undefined while there is one. */
+  readonly away: string | undefined;
   /** Events over the broker: a type is `kadi.event.` and a channel, an id is a network. */
   readonly eventTarget: AlkEventTarget;
   /**
@@ -126,6 +128,10 @@ class Connection implements BrokerConnection {
 
   get agentId(): string | undefined {
     return this.#transport.agentId;
+  }
+
+  get away(): string | undefined {
+    return this.#transport.away;
   }
 
   async ready(signal?: AbortSignal): Promise<string> {

@@ -65,6 +65,12 @@ export class BrokerTransport implements Transport {
     };
   }
 
+  /** Why nothing can be said now; undefined where it can. */
+  get away(): string | undefined {
+    if (this.#session?.isOpen === true) return undefined;
+    return this.problem ?? `the session at ${withoutPassword(this.#url)} has just ended`;
+  }
+
   /** The session that there is; undefined while there is none that is prepared. */
   get session(): BrokerClient | undefined {
     return this.#session;
@@ -187,8 +193,8 @@ export class BrokerTransport implements Transport {
   }
 
   #present(): BrokerClient {
-    if (this.#session !== undefined) return this.#session;
-    throw new PubSubError("INTERRUPTED", `There is no session now: ${this.problem ?? "it was closed"}.`);
+    if (this.#session?.isOpen === true) return this.#session;
+    throw new PubSubError("INTERRUPTED", `The broker is not connected now: ${this.away}.`);
   }
 
   #told(method: string, params: Params): void {

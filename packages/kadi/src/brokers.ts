@@ -2,6 +2,7 @@ import { OperationError } from "@alkdev/operations";
 import { PubSubError } from "@alkdev/pubsub";
 import { excerpt } from "@alkdev/pubsub/transport";
 import { callAt, carrierOf, toRpc } from "./broker-calls.ts";
+import { withoutPassword } from "./broker-client.ts";
 import { openBroker } from "./broker-connection.ts";
 import type { BrokerConnection, BrokerConnectionOptions } from "./broker-connection.ts";
 import type { BrokerAddress, KadiClientOptions, ToolCallOptions } from "./client-api.ts";
@@ -42,7 +43,7 @@ export class Brokers {
     subscriptions: Subscriptions,
     report: (error: unknown) => void,
   ) {
-    const { broker, brokers = {}, networks } = options;
+    const { broker, brokers = {}, networks, connectTimeout = 1 } = options;
     this.#options = options;
     this.#tools = tools;
     this.#subscriptions = subscriptions;
@@ -55,6 +56,8 @@ export class Brokers {
         throw new PubSubError("INVALID_OPTION", `The broker ${excerpt(name)} needs an address: ws://host:port.`);
     if (networks !== undefined && !Array.isArray(networks))
       throw new PubSubError("INVALID_OPTION", "networks must be a list of names.");
+    if (typeof connectTimeout !== "number" || !(connectTimeout > 0))
+      throw new PubSubError("INVALID_OPTION", "connectTimeout must be a positive number of milliseconds.");
     const [first = "default"] = this.#addresses.keys();
     this.#default = options.defaultBroker ?? first;
     if (this.#addresses.size > 0) this.#address(this.#default);
@@ -86,7 +89,8 @@ export class Brokers {
     } catch (error) {
       return Promise.reject(error);
     }
-    const source: Source = { name, transport: "broker", eventTarget: connection.eventTarget };
+    const { eventTarget } = connection;
+    const source: Source = { name, title: this.#titleOf(name), transport: "broker", eventTarget };
     const ready = this.#ready(name, connection, source);
     this.#connections.set(name, { connection, ready });
     return ready;
@@ -103,12 +107,18 @@ export class Brokers {
     );
   }
 
+  /** What messages call a broker: by its address where it was given no name. */
+  #titleOf(name: string): string {
+    const isNamed = Object.hasOwn(this.#options.brokers ?? {}, name);
+    return isNamed ? name : withoutPassword(this.#address(name).url);
+  }
+
   #networks(name: string): readonly string[] {
     return this.#address(name).networks ?? this.#options.networks ?? ["global"];
   }
 
   #open(name: string): BrokerConnection {
-    const { name: clientName, version, description, role, privateKey } = this.#options;
+    const { name: clientName, version, description, role, privateKey, connectTimeout } = this.#options;
     const options: BrokerConnectionOptions = {
       networks: this.#networks(name),
       ...(clientName !== undefined && { name: clientName }),
@@ -116,6 +126,7 @@ export class Brokers {
       ...(description !== undefined && { description }),
       ...(role !== undefined && { role }),
       ...(privateKey !== undefined && { privateKey }),
+      ...(connectTimeout !== undefined && { timeout: connectTimeout }),
       onError: this.#report,
       onRequest: async ({ toolName, toolInput = {}, requestId, callerAgentId }, signal) => {
         try {
@@ -139,7 +150,7 @@ export class Brokers {
       const isOurs = this.#connections.get(name)?.connection !== connection;
       await this.#forget(name, connection, source);
       if (!isOurs || !(error instanceof PubSubError) || error.code !== "CLOSED") throw error;
-      const message = `The client was disconnected while it connected to the broker ${name}.`;
+      const message = `The client was disconnected while it connected to the broker ${this.#titleOf(name)}.`;
       throw new PubSubError("CLOSED", message, { cause: error });
     }
     return { name, connection, source, network: this.#networks(name)[0] ?? "global" };
@@ -157,9 +168,13 @@ export class Brokers {
       await connection.register(this.#tools.list());
     } catch (error) {
       if (!(error instanceof RpcError)) throw error;
-      throw new PubSubError("REFUSED", `The broker ${name} refuses this client's tools: ${error.message}`, {
-        cause: error,
-      });
+      throw new PubSubError(
+        "REFUSED",
+        `The broker ${this.#titleOf(name)} refuses this client's tools: ${error.message}`,
+        {
+          cause: error,
+        },
+      );
     }
   }
 

@@ -33,6 +33,8 @@ export interface KadiClientOptions {
   readonly defaultBroker?: string;
   /** The networks to join. Default `["global"]`. */
   readonly networks?: readonly string[];
+  /** Milliseconds in which a broker must have let this client in; after that whoever waits for it is told `NOT_READY`. Default 10,000. */
+  readonly connectTimeout?: number;
   /** An Ed25519 key, which the agent id is derived from: keep it, and the id stays. Default: a new one for each connection. */
   readonly privateKey?: KeyObject;
 }

@@ -269,7 +269,8 @@ export class KadiClient extends EventEmitter<{ error: [unknown] }> implements As
    * Publishes an event to those who have loaded this client, to its own subscriptions, and, where it uses brokers, to a broker.
    * Resolves when that has accepted it.
    *
-   * @throws InvalidTopicError where the channel is none; PubSubError where a broker cannot be reached; as rejections
+   * @throws InvalidTopicError where the channel is none; PubSubError where a broker cannot be reached (`NOT_READY`), or is away just
+   * now (`INTERRUPTED`, whose message says whether it was published there); as rejections
    */
   async publishEvent(channel: string, data: unknown, options: PublishEventOptions = {}): Promise<void> {
     const type = topic(channel, typeOfChannel);
@@ -278,9 +279,15 @@ export class KadiClient extends EventEmitter<{ error: [unknown] }> implements As
     const here = this.#own.eventTarget[coreOf].publish({ type, id: "", payload: data, meta }, this);
     const { broker, network } = options;
     if (broker === undefined && !this.#usesBrokers) return here;
-    const connected = await this.#brokers.connect(broker);
-    const envelope = { type, id: network ?? connected.network, payload: data, meta };
-    await Promise.all([here, connected.connection.eventTarget[coreOf].publish(envelope, this)]);
+    const { connection, source, network: first } = await this.#brokers.connect(broker);
+    const { away, eventTarget } = connection;
+    if (away !== undefined)
+      throw new PubSubError(
+        "INTERRUPTED",
+        `${channel} was not published at the broker ${source.title ?? source.name}, which is not connected now: ${away}. It is connected to again by itself; publish again then.`,
+      );
+    const envelope = { type, id: network ?? first, payload: data, meta };
+    await Promise.all([here, eventTarget[coreOf].publish(envelope, this)]);
   }
 
   // ------------------------------------------------------------------------------------------------------ abilities

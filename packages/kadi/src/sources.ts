@@ -4,6 +4,8 @@ import type { TransportName } from "./client-api.ts";
 /** Where events come from: a client's own place, a child process, a broker. */
 export interface Source {
   readonly name: string;
+  /** As messages call it, where the name says too little: a broker's address. */
+  readonly title?: string;
   readonly transport: TransportName;
   readonly eventTarget: AlkEventTarget;
 }

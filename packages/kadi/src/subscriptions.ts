@@ -128,7 +128,11 @@ export class Subscriptions implements Follower {
 
   #lost(
     { onLoss, pattern }: Subscription,
-    { source: { name, transport }, reason, cause }: { source: Source; reason: EventLoss["reason"]; cause: unknown },
+    {
+      source: { name, title = name, transport },
+      reason,
+      cause,
+    }: { source: Source; reason: EventLoss["reason"]; cause: unknown },
   ): void {
     const because = cause instanceof PubSubError && cause.code === "DISCONNECTED" ? (cause.cause ?? cause) : cause;
     if (onLoss !== undefined)
@@ -148,8 +152,8 @@ export class Subscriptions implements Follower {
       new PubSubError(
         ended ? "DISCONNECTED" : "GAP",
         ended
-          ? `No more events come from ${name} (${transport})${why}. Load it again, or give onLoss to ${pattern} to hear of it there.`
-          : `Events from ${name} (${transport}) are missing: ${reason}. Give onLoss to hear of it where it happened.`,
+          ? `No more events come from ${title} (${transport})${why}. Load it again, or give onLoss to ${pattern} to hear of it there.`
+          : `Events from ${title} (${transport}) are missing: ${reason}. Give onLoss to hear of it where it happened.`,
         { cause: because, ...(!ended && { gap: cause as Gap }) },
       ),
     );

@@ -4,6 +4,7 @@ import { createServer } from "node:net";
 import type { AddressInfo } from "node:net";
 import { KadiClient, OperationError } from "@alkdev/kadi";
 import type { EventLoss } from "@alkdev/kadi";
+import { PubSubError } from "@alkdev/pubsub";
 import { expect, onTestFinished, test } from "vitest";
 import { openBroker as connectTo } from "../src/broker-connection.ts";
 import { abilityAt, collector, firstLine, openClient, startEcho, startProgram } from "./fixtures/client.ts";
@@ -230,7 +231,7 @@ test("disconnecting while something that is no broker is silent ends the attempt
   const accepted = once(silent, "connection");
   const connecting = expect(client.connect()).rejects.toMatchObject({
     code: "CLOSED",
-    message: "The client was disconnected while it connected to the broker default.",
+    message: `The client was disconnected while it connected to the broker ws://127.0.0.1:${port}.`,
   });
   await accepted;
   await client.disconnect();
@@ -248,6 +249,59 @@ test("an address where nobody says anything is named when the time is over", asy
     code: "NOT_READY",
     message: expect.stringContaining(`ws://127.0.0.1:${port}`),
   });
+});
+
+test("a broker that says nothing is waited for as long as connectTimeout says, and is named by its address", async () => {
+  const silent = createServer().listen(0, "127.0.0.1");
+  onTestFinished(() => void silent.close());
+  await once(silent, "listening");
+  const { port } = silent.address() as AddressInfo;
+  const client = openClient({ broker: `ws://user:secret@127.0.0.1:${port}`, connectTimeout: 200 });
+  const error = (await client.connect().catch((problem: unknown) => problem)) as Error;
+  expect(error).toMatchObject({ code: "NOT_READY" });
+  expect(error.message).toContain(`ws://127.0.0.1:${port}`);
+  expect(error.message).toContain("200 ms");
+  expect(() => new KadiClient({ connectTimeout: 0 })).toThrow("connectTimeout");
+});
+
+test("messages name a broker by its address where it has no name, and by its name else", async () => {
+  const { url } = await openBroker();
+  await expect(openClient({ broker: url }).loadBroker("nobody")).rejects.toThrow(`At the broker ${url} nobody`);
+  await expect(openClient({ brokers: { team: url } }).loadBroker("nobody")).rejects.toThrow(
+    "At the broker team nobody",
+  );
+});
+
+test("an event is not published while its broker is away, and that is what is said, at any moment of its going", async () => {
+  const broker = await openBroker();
+  const { url, port } = broker;
+  const client = openClient({ broker: url });
+  await client.connect();
+  const own = collector();
+  await client.subscribeToEvent("a", own.callback, { onLoss: () => undefined });
+  let going = true;
+  const closed = broker.close().then(() => (going = false));
+  const messages = new Set<string>();
+  for (let i = 0; going || i < 10; i++) {
+    const error: unknown = await client.publishEvent("a", i).catch((problem: unknown) => problem);
+    if (error instanceof PubSubError) messages.add(`${error.code} ${error.message}`);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  await closed;
+  expect(messages.size).toBeGreaterThan(0);
+  for (const message of messages)
+    expect(message).toMatch(
+      /^INTERRUPTED (a was not published at the broker ws:\S+, which is not connected now: .*|The session at ws:\S+ ended \(.*may have been delivered\.)$/,
+    );
+  await expect(client.publishEvent("a", 0)).rejects.toMatchObject({
+    code: "INTERRUPTED",
+    message: expect.stringMatching(/^a was not published at the broker .*not connected now/) as string,
+  });
+  // Who subscribes here has it all the same.
+  expect(own.events.at(-1)?.data).toBe(0);
+  await openBroker({ port });
+  await client.callTool("nobody", "tool").catch(() => undefined);
+  await client.publishEvent("a", 1);
 });
 
 test("tools that a broker does not take refuse the connection, and say whose name is taken", async () => {

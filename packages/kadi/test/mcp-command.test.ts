@@ -135,6 +135,35 @@ test("stdout carries MCP alone, and the end of stdin is its end, with 0", async 
   await until(() => broker.status().sessions === 0);
 });
 
+test("what was asked is answered also where stdin ends right behind it, and nothing is said of it", async () => {
+  const broker = await openBroker();
+  const provider = await openAbility(broker.url, { late: () => new Promise(() => undefined), last: () => "at last" });
+  const run = start(process.execPath, [BIN, "mcp", "--url", broker.url]);
+  const params = { protocolVersion: "2025-06-18", capabilities: {}, clientInfo: { name: "raw", version: "1" } };
+  const messages = [
+    { id: 1, method: "initialize", params },
+    { method: "notifications/initialized" },
+    { id: 2, method: "tools/list" },
+    { id: 3, method: "tools/call", params: { name: "last", arguments: {} } },
+  ];
+  run.child.stdin.end(messages.map((message) => `${JSON.stringify({ jsonrpc: "2.0", ...message })}\n`).join(""));
+  expect(await run.ended).toBe(0);
+  const answers = run.lines.map((line) => JSON.parse(line) as { id?: number; result?: unknown });
+  expect(answers.find(({ id }) => id === 2)?.result).toMatchObject({ tools: [{ name: "late" }, { name: "last" }] });
+  expect(answers.find(({ id }) => id === 3)?.result).toEqual({ content: [{ type: "text", text: "at last" }] });
+  expect(run.stderr.replace("ready\n", "")).toBe("");
+  // A call that its client has cancelled is not waited for.
+  const other = start(process.execPath, [BIN, "mcp", "--url", broker.url]);
+  const say = (message: object): void =>
+    void other.child.stdin.write(`${JSON.stringify({ jsonrpc: "2.0", ...message })}\n`);
+  for (const message of messages.slice(0, 3)) say(message);
+  say({ id: 4, method: "tools/call", params: { name: "late", arguments: {} } });
+  await provider.next("kadi.ability.request");
+  say({ method: "notifications/cancelled", params: { requestId: 4 } });
+  other.child.stdin.end();
+  expect(await other.ended).toBe(0);
+});
+
 test.each(["SIGINT", "SIGTERM"] as const)("%s is its end, with 0", async (signal) => {
   const run = start(process.execPath, [BIN, "mcp", "--url", "ws://127.0.0.1:1"]);
   run.child.stdin.write(`${JSON.stringify({ jsonrpc: "2.0", id: 1, method: "ping" })}\n`);

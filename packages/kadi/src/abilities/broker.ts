@@ -22,7 +22,7 @@ export async function loadBroker(
   if (found.length === 0)
     throw new OperationError(
       "OPERATION_NOT_FOUND",
-      `At the broker ${source.name} nobody called ${name} offers a tool, in the networks that this client has joined.`,
+      `At the broker ${source.title ?? source.name} nobody called ${name} offers a tool, in the networks that this client has joined.`,
     );
   const tools = found.map(describe);
   const subscriptions = new Subscriptions(false, (error) => host.report(error));

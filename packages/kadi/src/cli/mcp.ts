@@ -2,6 +2,8 @@ import { once } from "node:events";
 import process from "node:process";
 import { setTimeout as wait } from "node:timers/promises";
 import { PubSubError } from "@alkdev/pubsub";
+import type { Transport } from "@modelcontextprotocol/sdk/shared/transport.js";
+import type { RequestId } from "@modelcontextprotocol/sdk/types.js";
 import { CliError, complainAs, say, Stopper, UsageError } from "@alkdev/hub/parts";
 import type { Arguments, OptionTypes } from "@alkdev/hub/parts";
 import { openBroker } from "../broker-connection.ts";
@@ -56,9 +58,13 @@ export async function mcp(args: Arguments): Promise<number> {
   tools.server.oninitialized = () => void broker();
   // oxlint-disable-next-line prefer-add-event-listener -- It is no EventTarget.
   tools.server.onclose = () => ended.abort();
-  process.stdin.once("end", () => ended.abort()).once("close", () => ended.abort());
+  const transport = new StdioServerTransport();
+  const answered = followAnswers(transport);
+  // Whoever has asked and then closed the pipe still reads.
+  const stdinEnded = (): void => void answered().then(() => ended.abort());
+  process.stdin.once("end", stdinEnded).once("close", stdinEnded);
   try {
-    await tools.server.connect(new StdioServerTransport());
+    await tools.server.connect(transport);
     if (!over.aborted) await once(over, "abort");
   } finally {
     stop.release();
@@ -70,6 +76,29 @@ export async function mcp(args: Arguments): Promise<number> {
   }
   if (stop.writeError !== undefined) throw new CliError(`cannot write to stdout: ${stop.writeError.message}`);
   return 0;
+}
+
+/** Follows what is asked over a transport that is not connected yet. What it returns resolves once all of it was answered. */
+function followAnswers(transport: Transport): () => Promise<void> {
+  const asked = new Set<RequestId | undefined>();
+  let done: () => void = () => undefined;
+  const settled = (id: RequestId | undefined): void => {
+    asked.delete(id);
+    if (asked.size === 0) done();
+  };
+  // oxlint-disable-next-line prefer-add-event-listener -- It is no EventTarget.
+  transport.onmessage = (message) => {
+    if (!("method" in message)) return;
+    if ("id" in message) asked.add(message.id);
+    // What is cancelled has no answer.
+    else if (message.method === "notifications/cancelled") settled(message.params?.["requestId"] as RequestId);
+  };
+  const send = transport.send.bind(transport);
+  transport.send = async (message, options) => {
+    await send(message, options);
+    if (!("method" in message)) settled(message.id);
+  };
+  return () => (asked.size === 0 ? Promise.resolve() : new Promise((resolve) => (done = resolve)));
 }
 
 /** Says where the connection stands; the first time that there is no broker, it tries again too. */
