@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
@@ -102,6 +102,41 @@ test("10-events-broker prints the same at a broker, and with an ability, that ar
   const { port, url } = await openBroker();
   await startEcho(url);
   for (let i = 0; i < 3; i++) expect(await run("10-events-broker", `ws://localhost:${port}`)).toEqual(GOLDEN);
+});
+
+test("an example whose broker somebody else starts in the same moment uses theirs", async () => {
+  const other = createServer().listen(0, "127.0.0.1");
+  await once(other, "listening");
+  const { port } = other.address() as AddressInfo;
+  const ran = run("10-events-broker", `ws://localhost:${port}`);
+  // The first attempt fails; at the second its own broker has failed too, for the port is taken.
+  for (let i = 0; i < 2; i++) {
+    const [socket] = (await once(other, "connection")) as [Socket];
+    socket.destroy();
+  }
+  other.close();
+  await once(other, "close");
+  await openBroker({ port });
+  expect(await ran).toEqual(GOLDEN);
+});
+
+test("an example that finds something else at the address says what is missing", async () => {
+  const other = createServer((socket) => socket.destroy()).listen(0, "127.0.0.1");
+  onTestFinished(() => void other.close());
+  await once(other, "listening");
+  const { port } = other.address() as AddressInfo;
+  const url = `ws://localhost:${port}`;
+  const child = spawn(process.execPath, ["scripts/example.mjs", "07-tools-broker"], {
+    cwd: root,
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, KADI_BROKER_URL: url },
+  });
+  onTestFinished(() => void child.kill());
+  let stderr = "";
+  child.stderr.on("data", (text: Buffer) => (stderr += text.toString()));
+  expect(await outcomeOf(child)).toEqual({ printed: "", code: 1 });
+  expect(stderr).toContain(`A broker at ${url} is not there and could not be started: `);
+  expect(stderr).not.toContain("    at ");
 });
 
 test("the README's ability and client do what it says", async () => {
