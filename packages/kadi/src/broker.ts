@@ -15,7 +15,7 @@ import { Calls } from "./calls.ts";
 import { Directory } from "./directory.ts";
 import type { McpRoute } from "./mcp-route.ts";
 import { withoutSdk } from "./mcp-sdk.ts";
-import { GLOBAL } from "./participant.ts";
+import { GLOBAL } from "./participant-events.ts";
 import type { Common, Participant } from "./participant.ts";
 import { Peers } from "./peers.ts";
 import { Session } from "./session.ts";

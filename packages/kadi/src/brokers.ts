@@ -1,10 +1,12 @@
 import { OperationError } from "@alkdev/operations";
 import { PubSubError } from "@alkdev/pubsub";
-import { excerpt } from "@alkdev/pubsub/transport";
+import type { EventEnvelope } from "@alkdev/pubsub";
+import { coreOf, excerpt } from "@alkdev/pubsub/transport";
 import { callAt, carrierOf, toRpc } from "./broker-calls.ts";
 import { withoutPassword } from "./broker-client.ts";
 import { openBroker } from "./broker-connection.ts";
 import type { BrokerConnection, BrokerConnectionOptions } from "./broker-connection.ts";
+import { channelOfType } from "./channels.ts";
 import type { BrokerAddress, KadiClientOptions, ToolCallOptions } from "./client-api.ts";
 import { RpcError } from "./json-rpc.ts";
 import type { Source } from "./sources.ts";
@@ -208,6 +210,28 @@ export class Brokers {
       }
     }
     return undefined;
+  }
+
+  /**
+   * Publishes an event at one broker.
+   *
+   * @param owner whose event it is
+   * @throws PubSubError `INTERRUPTED` where the broker is away, as a rejection
+   */
+  async publish(
+    event: Omit<EventEnvelope, "id">,
+    broker: string | undefined,
+    network: string | undefined,
+    owner: object,
+  ): Promise<void> {
+    const { connection, source, network: first } = await this.connect(broker);
+    const { away, eventTarget } = connection;
+    if (away !== undefined)
+      throw new PubSubError(
+        "INTERRUPTED",
+        `${channelOfType(event.type)} was not published at the broker ${source.title ?? source.name}, which is not connected now: ${away}. It is connected to again by itself; publish again then.`,
+      );
+    await eventTarget[coreOf].publish({ ...event, id: network ?? first }, owner);
   }
 
   async close(): Promise<void> {

@@ -279,15 +279,7 @@ export class KadiClient extends EventEmitter<{ error: [unknown] }> implements As
     const here = this.#own.eventTarget[coreOf].publish({ type, id: "", payload: data, meta }, this);
     const { broker, network } = options;
     if (broker === undefined && !this.#usesBrokers) return here;
-    const { connection, source, network: first } = await this.#brokers.connect(broker);
-    const { away, eventTarget } = connection;
-    if (away !== undefined)
-      throw new PubSubError(
-        "INTERRUPTED",
-        `${channel} was not published at the broker ${source.title ?? source.name}, which is not connected now: ${away}. It is connected to again by itself; publish again then.`,
-      );
-    const envelope = { type, id: network ?? first, payload: data, meta };
-    await Promise.all([here, eventTarget[coreOf].publish(envelope, this)]);
+    await Promise.all([here, this.#brokers.publish({ type, payload: data, meta }, broker, network, this)]);
   }
 
   // ------------------------------------------------------------------------------------------------------ abilities

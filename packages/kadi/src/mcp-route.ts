@@ -7,7 +7,7 @@ import type { Identity } from "./identity.ts";
 import { CODES, isObject, RpcError } from "./json-rpc.ts";
 import type { Params } from "./json-rpc.ts";
 import { McpSession } from "./mcp-session.ts";
-import { GLOBAL } from "./participant.ts";
+import { GLOBAL } from "./participant-events.ts";
 import type { Common } from "./participant.ts";
 
 /** What the route needs of its broker. */

@@ -1,43 +1,23 @@
-import type { EventEnvelope, Gap } from "@alkdev/pubsub";
-import { PubSubError } from "@alkdev/pubsub";
 import { randomId } from "@alkdev/pubsub/transport";
 import type { Applicant, Limits } from "./broker-api.ts";
-import type { Bus, Listening } from "./bus.ts";
+import type { Bus } from "./bus.ts";
 import type { Calls, CallRequest, PendingCall, Provider } from "./calls.ts";
-import { channelOfType, typeOfChannel, typeOfPattern } from "./channels.ts";
 import type { Directory, Tool, VisibleTool } from "./directory.ts";
 import type { Identity } from "./identity.ts";
 import { CODES, RpcError } from "./json-rpc.ts";
 import type { Outcome, Params } from "./json-rpc.ts";
+import { ParticipantEvents, unavailable } from "./participant-events.ts";
+import type { EventSide } from "./participant-events.ts";
 import type { Peers } from "./peers.ts";
 
-/** The network of those that name none. */
-export const GLOBAL = "global";
-
-/** An event on its way to whoever subscribed. */
-export interface Delivery {
-  readonly channel: string;
-  readonly data: unknown;
-  readonly networkId: string;
-  /** Who published it, as the broker knows them. */
-  readonly agentId: string;
-  /** What the publisher sent beside the data; for event targets, which have more to say. */
-  readonly meta?: Params | undefined;
-}
-
 /** What a participant is told. Whatever wire it speaks, its session implements these; none may throw. */
-export interface ParticipantSide {
-  delivered(event: Delivery): void;
-  /** Events of this network may be missing here. */
-  gap(gap: Gap & { readonly networkId: string }): void;
+export interface ParticipantSide extends EventSide {
   /** It is to run a tool, and to answer with `Participant.answer`. */
   requested(request: CallRequest): void;
   /** It need not answer any more. */
   cancelled(call: string): void;
   /** It no longer offers tools of these names: another key's agent holds them. */
   withdrawn(names: readonly string[]): void;
-  /** The broker can no longer do what it has promised. */
-  failed(error: unknown): void;
 }
 
 /** What a broker gives its participants. */
@@ -58,14 +38,6 @@ export interface Introduction {
   readonly role: string;
 }
 
-/** An event on the bus. */
-interface BusEvent {
-  readonly event: string;
-  readonly agentId: string;
-  readonly data: unknown;
-  readonly meta?: Params | undefined;
-}
-
 /**
  * Somebody who is let in: what they may see and do, and nothing of how they say it. A session of KADI's wire has one; any
  * other wire gets at the broker the same way.
@@ -76,17 +48,13 @@ export class Participant implements Provider {
   readonly #introduction: Introduction;
   readonly #common: Common;
   readonly #side: ParticipantSide;
-  readonly #once: (envelope: EventEnvelope, name: string) => boolean;
+  readonly #events: ParticipantEvents;
   /** In the order of joining. */
   #networks: string[] = [];
-  readonly #subscriptions = new Map<string, Listening>();
-  readonly #publishing = new Set<Promise<void>>();
   readonly #made = new Map<string, PendingCall>();
   /** Calls whose tool is still looked for. */
   #looking = 0;
   readonly #serving = new Set<string>();
-  /** The last gap of each network. */
-  readonly #gaps = new Map<string, string>();
   #stopWatching: (() => void) | undefined;
   #isOver = false;
 
@@ -95,7 +63,8 @@ export class Participant implements Provider {
     this.identity = identity;
     this.#introduction = introduction;
     this.#side = side;
-    this.#once = common.bus.once();
+    const { bus, limits } = common;
+    this.#events = new ParticipantEvents(bus, limits.subscriptions, identity.agentId, () => this.#networks, side);
   }
 
   /** @throws RpcError `UNAUTHORISED`, `LIMIT`; as a rejection */
@@ -114,7 +83,7 @@ export class Participant implements Provider {
 
   /** How many channels and patterns it is subscribed to, each in one network. */
   get subscriptions(): number {
-    return this.#subscriptions.size;
+    return this.#events.size;
   }
 
   get networks(): readonly string[] {
@@ -256,9 +225,8 @@ export class Participant implements Provider {
     if (this.#serving.delete(call)) this.#side.cancelled(call);
   }
 
-  async published(): Promise<void> {
-    // What is published after the answer does not delay it.
-    if (this.#publishing.size > 0) await Promise.all([...this.#publishing]);
+  published(): Promise<void> {
+    return this.#events.published();
   }
 
   // ------------------------------------------------------------------------------------------------------------- events
@@ -268,25 +236,8 @@ export class Participant implements Provider {
    *
    * @throws RpcError `INVALID_PARAMS`, `UNAUTHORISED`, `UNAVAILABLE`; as a rejection
    */
-  async publish(
-    channel: string,
-    data: unknown,
-    network: string = this.#networks[0] ?? GLOBAL,
-    meta?: Params,
-  ): Promise<void> {
-    const type = typeOfChannel(channel);
-    this.#checkJoined(network);
-    const { bus } = this.#common;
-    const event: BusEvent = { event: bus.name(), agentId: this.identity.agentId, data, meta };
-    const accepted = bus.publish(type, network, event);
-    const settled = accepted.then(ignore, ignore);
-    this.#publishing.add(settled);
-    void settled.then(() => this.#publishing.delete(settled));
-    try {
-      await accepted;
-    } catch (error) {
-      throw unavailable("publish", error);
-    }
+  publish(channel: string, data: unknown, network?: string, meta?: Params): Promise<void> {
+    return this.#events.publish(channel, data, network, meta);
   }
 
   /**
@@ -295,81 +246,12 @@ export class Participant implements Provider {
    *
    * @throws RpcError `INVALID_PARAMS`, `UNAUTHORISED`, `LIMIT`, `UNAVAILABLE`; as a rejection, and then none was subscribed
    */
-  async subscribe(channels: readonly string[], network?: string): Promise<void> {
-    const wanted = this.#wanted(channels, network);
-    const { limits } = this.#common;
-    const added = new Map<string, Listening>();
-    const live: Promise<void>[] = [];
-    try {
-      for (const [key, filter] of wanted) {
-        let listening = this.#subscriptions.get(key);
-        if (listening === undefined) {
-          if (this.#subscriptions.size >= limits.subscriptions)
-            throw new RpcError(
-              CODES.LIMIT,
-              `A session may have ${limits.subscriptions} subscriptions (limits.subscriptions).`,
-            );
-          listening = this.#listen(filter.type, filter.id);
-          this.#subscriptions.set(key, listening);
-          added.set(key, listening);
-        }
-        if (listening.live !== undefined) live.push(listening.live);
-      }
-      await Promise.all(live);
-    } catch (error) {
-      // Others may have left and subscribed again meanwhile.
-      for (const [key, listening] of added) if (this.#subscriptions.get(key) === listening) this.#stop(key);
-      throw error instanceof RpcError ? error : unavailable("subscribe", error);
-    }
+  subscribe(channels: readonly string[], network?: string): Promise<void> {
+    return this.#events.subscribe(channels, network);
   }
 
   unsubscribe(channels: readonly string[], network?: string): void {
-    for (const key of this.#wanted(channels, network).keys()) this.#stop(key);
-  }
-
-  #wanted(channels: readonly string[], network: string | undefined): Map<string, { type: string; id: string }> {
-    const networks = network === undefined ? this.#networks : [network];
-    for (const each of networks) this.#checkJoined(each);
-    const wanted = new Map<string, { type: string; id: string }>();
-    for (const channel of channels) {
-      const type = typeOfPattern(channel);
-      // No type has a colon.
-      for (const id of networks) wanted.set(`${type}:${id}`, { type, id });
-    }
-    return wanted;
-  }
-
-  #listen(type: string, networkId: string): Listening {
-    return this.#common.bus.listen(
-      { type, id: networkId },
-      {
-        deliver: (envelope) => {
-          const { event, agentId, data, meta } = envelope.payload as BusEvent;
-          if (this.#once(envelope, event))
-            this.#side.delivered({ channel: channelOfType(envelope.type), data, networkId, agentId, meta });
-        },
-        gap: (gap) => this.#missed(gap, networkId),
-        lost: (error) => this.#side.failed(error),
-      },
-    );
-  }
-
-  /** What several subscriptions have missed at once is one loss. */
-  #missed(gap: Gap, networkId: string): void {
-    const text = JSON.stringify(gap);
-    if (this.#gaps.get(networkId) === text) return;
-    this.#gaps.set(networkId, text);
-    this.#side.gap({ ...gap, networkId });
-  }
-
-  #stop(key: string): void {
-    this.#subscriptions.get(key)?.stop();
-    this.#subscriptions.delete(key);
-  }
-
-  #checkJoined(network: string): void {
-    if (!this.#networks.includes(network))
-      throw new RpcError(CODES.UNAUTHORISED, `This session has not joined ${list([network])}.`);
+    this.#events.unsubscribe(channels, network);
   }
 
   /** The end: its tools are withdrawn, and its calls, made and served, fail. Idempotent. */
@@ -379,7 +261,7 @@ export class Participant implements Provider {
     const { participants, peers, calls } = this.#common;
     participants.delete(this.session);
     this.unwatch();
-    for (const key of [...this.#subscriptions.keys()]) this.#stop(key);
+    this.#events.stop();
     peers.remove(this.session);
     calls.leave(this);
     this.#serving.clear();
@@ -390,12 +272,3 @@ export class Participant implements Provider {
 function list(networks: readonly string[]): string {
   return `the network${networks.length > 1 ? "s" : ""} ${networks.map((network) => JSON.stringify(network)).join(", ")}`;
 }
-
-function unavailable(what: string, error: unknown): RpcError {
-  const message = error instanceof Error ? error.message : String(error);
-  if (error instanceof PubSubError && error.code === "PAYLOAD")
-    return new RpcError(CODES.LIMIT, `It cannot be carried between brokers: ${message}`);
-  return new RpcError(CODES.UNAVAILABLE, `Cannot ${what}, the backplane failed: ${message}`);
-}
-
-function ignore(): void {}

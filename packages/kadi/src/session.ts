@@ -1,14 +1,15 @@
 import { Rate } from "@alkdev/hub/parts";
 import { excerpt, quietDeadline } from "@alkdev/pubsub/transport";
 import type { RawData, WebSocket } from "ws";
-import type { PendingCall } from "./calls.ts";
 import { taken } from "./directory.ts";
 import { Challenge } from "./identity.ts";
 import { BadMessage, CODES, isObject, outcomeOf, parseMessage, RpcError } from "./json-rpc.ts";
 import type { Params, RpcId } from "./json-rpc.ts";
 import { invalid, names, optionalName, text, tools } from "./params.ts";
-import { GLOBAL, Participant } from "./participant.ts";
+import { Participant } from "./participant.ts";
 import type { Common, Introduction, ParticipantSide } from "./participant.ts";
+import { GLOBAL } from "./participant-events.ts";
+import { SessionCalls } from "./session-calls.ts";
 
 /** What a session needs of its broker. */
 export interface SessionOwner {
@@ -19,16 +20,7 @@ export interface SessionOwner {
   over(session: Session): void;
 }
 
-/** A call of the client's, by the id of its request. */
-interface Made {
-  call: PendingCall | undefined;
-  cancelled: boolean;
-}
-
 type Method = (params: Params, id: RpcId | undefined) => unknown;
-
-/** The ids that clients give are numbers or strings, which must not be taken for one another. */
-const keyOf = (id: RpcId): string => JSON.stringify(id);
 
 /** One client of KADI's wire: JSON-RPC 2.0 over a WebSocket, and who it turned out to be. */
 export class Session {
@@ -36,7 +28,7 @@ export class Session {
   readonly #owner: SessionOwner;
   readonly #rate: Rate;
   readonly #refusals: Rate;
-  readonly #made = new Map<string, Made>();
+  readonly #calls = new SessionCalls();
   readonly #stopWaiting: () => void;
   #introduction: (Introduction & { readonly networks: readonly string[] }) | undefined;
   #challenge: Challenge | undefined;
@@ -291,7 +283,7 @@ export class Session {
       else if (watch === false) participant.unwatch();
       return { tools: participant.tools() };
     },
-    "kadi.ability.request": (participant, params, id) => this.#call(participant, params, id),
+    "kadi.ability.request": (participant, params, id) => this.#calls.call(participant, params, id),
     "kadi.ability.result": (participant, params) =>
       answered(participant.answer(text(params, "requestId"), { result: params["result"] ?? null })),
     "kadi.ability.error": (participant, params) =>
@@ -301,7 +293,7 @@ export class Session {
           outcomeOf({ error: params["error"] ?? "The tool failed and did not say why." }),
         ),
       ),
-    "kadi.ability.cancel": (participant, params) => this.#cancel(participant, params),
+    "kadi.ability.cancel": (participant, params) => this.#calls.cancel(participant, params),
     "kadi.event.publish": async (participant, params) => {
       const data = params["data"] ?? null;
       const meta = isObject(params["meta"]) ? params["meta"] : undefined;
@@ -319,45 +311,7 @@ export class Session {
       return { status: "unsubscribed", channels };
     },
   };
-
-  async #call(participant: Participant, params: Params, id: RpcId | undefined): Promise<unknown> {
-    if (id === undefined) throw new RpcError(CODES.INVALID_REQUEST, "A call needs an id, which its answer carries.");
-    const key = keyOf(id);
-    if (this.#made.has(key))
-      throw new RpcError(CODES.INVALID_REQUEST, `A call with the id ${excerpt(id)} is under way; choose another.`);
-    const tool = text(params, "toolName");
-    const target = optionalName(params, "targetAgent") ?? optionalName(params, "agentId");
-    // Null is an input.
-    const { toolInput: input = {} } = params;
-    const made: Made = { call: undefined, cancelled: false };
-    this.#made.set(key, made);
-    try {
-      made.call = await participant.call(tool, input, target);
-      if (made.cancelled) made.call.cancel(CANCELLED);
-      return await made.call.outcome;
-    } finally {
-      this.#made.delete(key);
-    }
-  }
-
-  #cancel(participant: Participant, params: Params): object {
-    const id = params["requestId"];
-    if (typeof id !== "string" && typeof id !== "number") throw invalid("requestId", "must be the id of a request", id);
-    const made = this.#made.get(keyOf(id));
-    if (made !== undefined) {
-      made.cancelled = true;
-      made.call?.cancel(CANCELLED);
-      return { status: "cancelled" };
-    }
-    const byProvider = { error: { code: CODES.CANCELLED, message: "The provider cancelled the call." } };
-    // An answer may have been faster; whoever cancels then has it.
-    return typeof id === "string" && participant.answer(id, byProvider)
-      ? { status: "cancelled" }
-      : { status: "unknown" };
-  }
 }
-
-const CANCELLED = "The call was cancelled.";
 
 /** What a session may say before anybody knows who it is. */
 const STRANGERS: ReadonlyMap<string, (session: Session) => Method> = new Map([

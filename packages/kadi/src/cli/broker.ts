@@ -5,7 +5,7 @@ import type { Arguments, OptionTypes } from "@alkdev/hub/parts";
 import { createKadiBroker } from "../broker.ts";
 import type { AlkEventTarget } from "@alkdev/pubsub/transport";
 import type { KadiBroker, KadiMcpOptions } from "../broker-api.ts";
-import { GLOBAL } from "../participant.ts";
+import { GLOBAL } from "../participant-events.ts";
 
 export const brokerOptions: OptionTypes = {
   port: { type: "string", short: "p" },
