@@ -40,7 +40,7 @@ function packages() {
 const PARTS = {
   lint: () => run("oxlint --type-aware --deny-warnings"),
   format: () => run("oxfmt --check"),
-  types: () => run("tsc -b") && run("tsc -p tsconfig.test.json"),
+  types: () => run("tsc -b") && run("tsc -p tsconfig.test.json") && run("tsc -p tsconfig.examples.json"),
   // Files, exports and dependencies that nothing uses.
   unused: () => run("knip --no-progress"),
   packages,

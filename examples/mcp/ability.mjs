@@ -23,7 +23,7 @@ export async function openAbility(url, name, tools) {
       send({ id, error: { code: -32000, message: thrown.message } });
     }
   };
-  socket.on("message", (data) => {
+  socket.on("message", (/** @type {string} */ data) => {
     const { id, method, params, result, error } = JSON.parse(data);
     if (method === "kadi.ability.request") void run(id, params);
     if (method !== undefined) return;

@@ -79,7 +79,9 @@ print(`speed-up   ${(best[0] / best[1]).toFixed(2)}`);
 
 // A worker dies with a request: whoever waits is told at once, and the other one goes on.
 const pool = pools[1];
-const error = await pool.operations.call("crash", null).catch((reason) => reason);
+const error = /** @type {import("@alkdev/operations").OperationError} */ (
+  await pool.operations.call("crash", null).catch((reason) => reason)
+);
 print(`a worker that dies: ${error.code}, retryable: ${error.retryable}`);
 const below = await pool.operations.call("primes.count", { from: 0, to: 100 });
 print(`the other one: ${String(below)} primes below 100`);

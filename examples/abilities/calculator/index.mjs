@@ -38,4 +38,5 @@ client.registerTool(
 
 export default client;
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) await client.serve(process.argv[2] ?? "broker");
+if (process.argv[1] === fileURLToPath(import.meta.url))
+  await client.serve(process.argv[2] === "stdio" ? "stdio" : "broker");
