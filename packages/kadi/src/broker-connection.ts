@@ -148,8 +148,12 @@ class Connection implements BrokerConnection {
       await (signal === undefined ? waiting : unlessAborted(waiting, signal));
     }
     const { session } = this.#transport;
-    if (session !== undefined) return session;
-    throw this.#notReady();
+    if (session === undefined) throw this.#notReady();
+    if (session.isOpen) return session;
+    // It is just ending: what is asked now was not asked there, and is the next one's.
+    const ended = session.closed.then(() => undefined);
+    await (signal === undefined ? ended : unlessAborted(ended, signal));
+    return this.#session(signal);
   }
 
   /** Resolves when the interruption is over. */

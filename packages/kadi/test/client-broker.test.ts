@@ -264,6 +264,31 @@ test("a broker that says nothing is waited for as long as connectTimeout says, a
   expect(() => new KadiClient({ connectTimeout: 0 })).toThrow("connectTimeout");
 });
 
+test("a call of a tool whose broker is away waits for it as long as connectTimeout says, or until it is aborted", async () => {
+  const broker = await openBroker();
+  const { url, port } = broker;
+  const client = openClient({ broker: url, connectTimeout: 300 });
+  await client.connect();
+  await broker.close();
+  await expect(client.callTool("late", "tool")).rejects.toMatchObject({
+    code: "NOT_READY",
+    message: expect.stringContaining("Not connected within 300 ms") as string,
+  });
+  const controller = new AbortController();
+  const aborted = expect(client.callTool("late", "tool", {}, { signal: controller.signal })).rejects.toMatchObject({
+    code: "ABORTED",
+  });
+  controller.abort();
+  await aborted;
+  await openBroker({ port });
+  const late = openClient({ name: "late", broker: url });
+  late.registerTool("tool", () => "here");
+  await late.connect();
+  let answer: unknown;
+  while (answer === undefined) answer = await client.callTool("late", "tool").catch(() => undefined);
+  expect(answer).toBe("here");
+});
+
 test("messages name a broker by its address where it has no name, and by its name else", async () => {
   const { url } = await openBroker();
   await expect(openClient({ broker: url }).loadBroker("nobody")).rejects.toThrow(`At the broker ${url} nobody`);

@@ -93,6 +93,11 @@ test("an ability's own subscriptions hear that ability alone, and end with it", 
   const other = await client.loadNative("echo", { path });
   await other.invoke("hasty");
   expect(events.length).toBe(1);
+  await other.subscribeToEvent("echo.*", callback);
+  await other.invoke("hasty");
+  other.unsubscribeFromEvent("echo.*", callback);
+  await other.invoke("hasty");
+  expect(events.length).toBe(2);
 });
 
 test("a client hears its own events, by pattern, until it stops", async () => {

@@ -32,6 +32,9 @@ export async function loadStdio(name: string, options: LoadStdioOptions, host: A
       if (line !== "") onOutput(line);
     },
     onError: report,
+    // The time that it has to serve is what counts, and is told.
+    connectTimeout: timeout + GRACE,
+    subscribeTimeout: timeout + GRACE,
     closeTimeout: GRACE,
   });
   const source: Source = { name, transport: "stdio", eventTarget };
