@@ -317,7 +317,7 @@ test("a broker that was closed says so to its sessions, and is done; closing it 
 });
 
 test("a call that takes longer than the broker allows is an error for its caller, and cancelled at its provider", async () => {
-  const { url } = await openBroker({ callTimeout: 50 });
+  const { url } = await openBroker({ callTimeout: 1000 });
   const provider = await openAbility(url, { slow: () => new Promise(() => undefined), quick: () => "quick" });
   const caller = await openAgent(url);
   const slow = [call(caller, "slow"), call(caller, "slow")];
