@@ -61,7 +61,8 @@ function createRacer(name, url, tellPublisher) {
     await pubsub.on("race.fence", name, ({ payload }) => {
       if (/** @type {{ round: number }} */ (payload).round === waiting?.round) waiting.resolve(true);
     });
-    for (let round = 1; !stopping; round++) {
+    // At least one, however slow the machine and short the run: a control without a round proves nothing.
+    for (let round = 1; !stopping || round === 1; round++) {
       let arrived = 0;
       const fence = new Promise((/** @type {(fenced: boolean) => void} */ resolve) => (waiting = { round, resolve }));
       const subscribing = pubsub.on("race.round", `${name}-${round}`, ({ payload }) => {

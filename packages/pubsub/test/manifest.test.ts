@@ -34,9 +34,12 @@ test("pubsub has no runtime dependency", () => {
 
 test("every event target is exported under its name", () => {
   const manifest = JSON.parse(text(new URL("pubsub/package.json", packages))) as Manifest;
-  const files = readdirSync(fileURLToPath(new URL("pubsub/src/event-targets/", packages)));
-  const missing = files
-    .filter((file) => file.endsWith(".ts"))
-    .filter((file) => !(`./event-target-${file.slice(0, -3)}` in manifest.exports));
+  const folder = new URL("pubsub/src/event-targets/", packages);
+  // What one of them is made of may be in files beside it.
+  const isTarget = (file: string): boolean =>
+    /^export function create\w+EventTarget\b/m.test(text(new URL(file, folder)));
+  const files = readdirSync(fileURLToPath(folder)).filter((file) => file.endsWith(".ts") && isTarget(file));
+  expect(files).toContain("worker.ts");
+  const missing = files.filter((file) => !(`./event-target-${file.slice(0, -3)}` in manifest.exports));
   expect(missing).toEqual([]);
 });
