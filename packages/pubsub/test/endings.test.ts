@@ -1,8 +1,10 @@
 // How a Subscription is read, and every way in which it ends.
+import { MessageChannel } from "node:worker_threads";
 import { describe, expect, test } from "vitest";
 import { createPubSub, PubSubError } from "@alkdev/pubsub";
 import type { EventEnvelope, PubSub, Subscription } from "@alkdev/pubsub";
-import { defineEventTarget } from "@alkdev/pubsub/transport";
+import { createMessagePortEventTarget, messagePortChannel } from "@alkdev/pubsub/event-target-message-port";
+import { connectLink, defineEventTarget } from "@alkdev/pubsub/transport";
 import { HandTransport, settled } from "./pubsub-support.ts";
 
 const DONE = { value: undefined, done: true };
@@ -379,4 +381,19 @@ test("an iterator that is left before its subscription is live answers those who
   await iterator.return();
   expect(await next).toEqual(DONE);
   expect(await pending).toBe(iterator);
+});
+
+test("a channel that comes once a link is closed is closed too, and its far end is not welcomed", async () => {
+  const link = connectLink();
+  const eventTarget = defineEventTarget(link);
+  const pubsub = createPubSub({ eventTarget });
+  const subscribed = pubsub.subscribe("a");
+  await pubsub.close();
+  await expect(subscribed).rejects.toMatchObject({ code: "CLOSED" });
+  await eventTarget.close();
+  const { port1, port2 } = new MessageChannel();
+  const far = createPubSub({ eventTarget: createMessagePortEventTarget(port2, { connectTimeout: 300 }) });
+  link.attach(messagePortChannel(port1));
+  await expect(far.subscribe("a")).rejects.toMatchObject({ code: "NOT_READY" });
+  port1.close();
 });

@@ -26,7 +26,7 @@ export interface LinkOptions extends SessionOptions {
 
 /** A Transport over Channels, one after the other. */
 export interface Link extends Transport {
-  /** Begins a conversation over a channel. The one before must be over, or is ended. */
+  /** Begins a conversation over a channel. The one before must be over, or is ended. After `close` or `end`, closes the channel. */
   attach(channel: Channel): void;
   /** Says that no further channel will come: the target drains, then throws `DISCONNECTED`. Needed with `reattach`. */
   end(cause: unknown): void;
@@ -110,6 +110,7 @@ class ChannelLink implements Link {
   #receiver: Receiver | undefined;
   #opening: { resolve: () => void; reject: (error: unknown) => void } | undefined;
   #up = false;
+  #closed = false;
   #ended: unknown;
   /** Our subscriptions: the far end's reference by filter, and back. */
   readonly #refs = new Map<string, number>();
@@ -154,6 +155,8 @@ class ChannelLink implements Link {
   }
 
   attach(channel: Channel): void {
+    // It came too late. A far end that is welcomed here would believe that somebody listens.
+    if (this.#closed || this.#ended !== undefined) return channel.close();
     const maxPayload = channel.encoding === "json" ? (this.#options.maxFrame ?? 1024 * 1024) : undefined;
     this.#shared = channel.shared === true;
     this.#state({ ...this.#stated, maxPayload });
@@ -179,6 +182,7 @@ class ChannelLink implements Link {
 
   open(receiver: Receiver, signal: AbortSignal): Promise<void> | void {
     this.#receiver = receiver;
+    this.#closed = false;
     for (const error of this.#early.splice(0)) receiver.error(error);
     if (this.#ended !== undefined) {
       receiver.ended(this.#ended);
@@ -226,6 +230,7 @@ class ChannelLink implements Link {
   }
 
   close(): void {
+    this.#closed = true;
     this.#session?.close("CLOSED");
     this.#session = undefined;
   }
