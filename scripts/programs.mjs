@@ -20,6 +20,8 @@ export const PROGRAMS = {
   python3: { commands: ["python3"], package: "python3", for: "the examples in Python" },
   unshare: { commands: ["unshare"], package: "util-linux", for: "the tests over iroh, in a network of their own" },
   ip: { commands: ["ip"], package: "iproute2", for: "the tests over iroh, in a network of their own" },
+  "redis-server": { commands: ["redis-server"], package: "redis-server", for: "the tests over Redis" },
+  "redis-cli": { commands: ["redis-cli"], package: "redis-tools", for: "the tests over Redis" },
 };
 
 const FOLDERS = [...(process.env.PATH ?? "").split(delimiter), "/usr/sbin", "/sbin", "/usr/bin", "/usr/games"];
@@ -35,7 +37,12 @@ function executable(file) {
 
 /** Where a program is, or undefined. */
 export function findProgram(name) {
-  for (const command of PROGRAMS[name].commands) {
+  return findCommand(PROGRAMS[name].commands);
+}
+
+/** Where the first of these is, names or paths; or undefined. */
+export function findCommand(commands) {
+  for (const command of commands) {
     if (command.includes("/")) {
       if (executable(command)) return command;
       continue;
