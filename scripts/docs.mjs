@@ -9,6 +9,7 @@ import { createPubSub } from "@alkdev/pubsub";
 import { createBroadcastChannelEventTarget } from "@alkdev/pubsub/event-target-broadcast-channel";
 import { createIrohEventTarget, irohChannel } from "@alkdev/pubsub/event-target-iroh";
 import { createMessagePortEventTarget } from "@alkdev/pubsub/event-target-message-port";
+import { createRedisEventTarget } from "@alkdev/pubsub/event-target-redis";
 import { createParentProcessEventTarget, createStdioEventTarget } from "@alkdev/pubsub/event-target-stdio";
 import { createMainThreadEventTarget, createWorkerEventTarget } from "@alkdev/pubsub/event-target-worker";
 import { createWebSocketEventTarget } from "@alkdev/pubsub/event-target-websocket";
@@ -102,6 +103,10 @@ async function* targets() {
     supports: { ...peerSupports, echo: peerSupports.echo && "hub" },
   };
   await peer.close();
+  // Of these the manifest is the same before they are connected.
+  const idle = { status: "wait", options: {} };
+  const redis = createRedisEventTarget({ publishClient: idle, subscribeClient: idle });
+  yield { name: "Redis", call: "createRedisEventTarget({ … })", supports: redis.supports };
   const client = createHubEventTarget(server.url);
   yield { name: "hub, reconnecting", call: "createHubEventTarget(url)", supports: (await ready(client)).supports };
   yield { name: "inside the hub", call: "hub.eventTarget", supports: (await ready(server.hub.eventTarget)).supports };

@@ -1,0 +1,332 @@
+/**
+ * An event target over Redis Pub/Sub, with clients of ioredis or of node-redis.
+ *
+ * Each topic is a channel, an event its whole envelope as JSON. Redis keeps nothing: what is published while a
+ * subscriber's connection is down does not reach it, which is a gap. Both clients connect again by themselves and say
+ * nothing of what was missed; here their connections are watched, and asked for a sign of life.
+ */
+import type { EventEnvelope, TypedEvent } from "../envelope.ts";
+import { parseEnvelope } from "../envelope.ts";
+import { onAbort } from "../abort.ts";
+import { describe, formatTopic, PubSubError } from "../errors.ts";
+import { defineEventTarget } from "../event-target.ts";
+import type { AlkEventTarget, EventTargetOptions } from "../event-target.ts";
+import { checkTimeout } from "../options.ts";
+import { afterArrivals } from "../timers.ts";
+import { isPattern } from "../topic.ts";
+import type { Filter, Posted, Receiver, Supports, Transport } from "../transport.ts";
+import { connectionOver } from "./redis-client.ts";
+import type { RedisClient, Subject } from "./redis-client.ts";
+import { Publications } from "./redis-publications.ts";
+import type { RedisSerializer } from "./redis-publications.ts";
+import { Side } from "./redis-side.ts";
+
+export type { IoRedisClient, NodeRedisClient, RedisClient } from "./redis-client.ts";
+export type { RedisSerializer } from "./redis-publications.ts";
+
+/** What `createRedisEventTarget` needs. */
+export interface CreateRedisEventTargetArgs extends EventTargetOptions {
+  /** Publishes. May have other uses. */
+  readonly publishClient: RedisClient;
+  /** Subscribes, for this target alone: a connection that subscribes does little else. */
+  readonly subscribeClient: RedisClient;
+  /** Default `JSON`. */
+  readonly serializer?: RedisSerializer;
+  /** What the names of channels begin with, before the topic. Default `alk:events:`. */
+  readonly prefix?: string;
+  /** Milliseconds of silence after which the server is asked for a sign of life; after as many again it is given up. Default 2,000. */
+  readonly heartbeat?: number;
+  /**
+   * Publishes what is published to one topic in the same tick as one message, an array: for topics whose ends are all
+   * this library's. Default false. Whatever it is set to, both are understood.
+   */
+  readonly batch?: boolean;
+}
+
+const SUPPORTS: Supports = {
+  publishAck: "hop",
+  delivery: "at-most-once",
+  lossDetection: "disconnect",
+  subscribeAck: true,
+  overlap: "per-filter",
+  // Globs cross dots and colons.
+  patterns: "filtered",
+  echo: true,
+  groups: false,
+  replay: false,
+  maxPayload: undefined,
+};
+
+/**
+ * Events to and from all that use the same Redis, over clients of ioredis 5 or 6, or node-redis 6, which stay open.
+ *
+ * @throws PubSubError `INVALID_OPTION`
+ * @example
+ * const target = createRedisEventTarget({ publishClient: new Redis(url), subscribeClient: new Redis(url) });
+ * const pubsub = createPubSub({ eventTarget: target });
+ * const events = await pubsub.subscribe("session.status", "proj_123"); // Redis has confirmed
+ */
+export function createRedisEventTarget<TEvent extends TypedEvent = TypedEvent>(
+  args: CreateRedisEventTargetArgs,
+): AlkEventTarget<TEvent> {
+  return defineEventTarget(new RedisTransport(args), args);
+}
+
+/** Clients that some target subscribes with: two would take each other's channels away. */
+const subscribing = new WeakSet<RedisClient>();
+
+class RedisTransport implements Transport {
+  readonly supports: Supports = SUPPORTS;
+  problem: string | undefined;
+  readonly #subscribeClient: RedisClient;
+  readonly #publisher: Side;
+  readonly #subscriber: Side;
+  readonly #serializer: RedisSerializer;
+  readonly #prefix: string;
+  readonly #channels = new Map<string, Held>();
+  readonly #globs = new Map<string, Held>();
+  #receiver: Receiver | undefined;
+  #opening: { resolve(): void; reject(error: unknown): void } | undefined;
+  /** Whether both connections are there, and the core knows. */
+  #up = false;
+  /** Whether what comes may be delivered: not between the end of a subscriber's connection and the word of it. */
+  #delivering = false;
+  readonly #publications: Publications;
+
+  constructor(args: CreateRedisEventTargetArgs) {
+    const { publishClient, subscribeClient, serializer = JSON, prefix = "alk:events:", heartbeat = 2000 } = args;
+    checkTimeout("heartbeat", heartbeat);
+    if (args.batch === true && serializer !== JSON)
+      throw new PubSubError("INVALID_OPTION", "batch joins JSON; leave it out where there is a serializer.");
+    this.#subscribeClient = subscribeClient;
+    this.#publisher = new Side(connectionOver(publishClient, "publishClient"), heartbeat);
+    this.#subscriber = new Side(connectionOver(subscribeClient, "subscribeClient"), heartbeat);
+    this.#serializer = serializer;
+    this.#prefix = prefix;
+    this.#publications = new Publications(this.#publisher, serializer, args.batch ?? false);
+  }
+
+  open(receiver: Receiver, signal: AbortSignal): Promise<void> {
+    if (subscribing.has(this.#subscribeClient))
+      throw new PubSubError(
+        "INVALID_OPTION",
+        "Another event target subscribes with this client. Give each a subscribeClient of its own (client.duplicate()).",
+      );
+    subscribing.add(this.#subscribeClient);
+    this.#receiver = receiver;
+    return new Promise<void>((resolve, reject) => {
+      this.#opening = {
+        resolve,
+        reject: (error) => {
+          this.#stop();
+          reject(error);
+        },
+      };
+      onAbort(signal, () => this.#opening?.reject(signal.reason));
+      for (const side of [this.#publisher, this.#subscriber])
+        side.start({
+          ready: () => this.#settle(),
+          lost: (cause) => this.#lost(side, cause),
+          ended: (cause) => this.#ended(cause),
+          failed: (cause) => this.#failed(cause),
+          message: (name, isGlob, text) => this.#arrived(name, isGlob, text),
+        });
+    });
+  }
+
+  /** Tells the core once both connections are there. */
+  #settle(): void {
+    if (this.#up || !this.#publisher.ready || !this.#subscriber.ready) return;
+    this.#up = true;
+    this.problem = undefined;
+    const opening = this.#opening;
+    this.#opening = undefined;
+    const kept = this.#delivering;
+    this.#delivering = true;
+    if (opening !== undefined) return opening.resolve();
+    this.#receiver?.resumed({ kept, replayed: kept });
+    // The client has subscribed again to what it had, and nobody may want any more. The core has asked by then for what it wants.
+    if (!kept) afterArrivals(() => this.#sweep());
+  }
+
+  #lost(side: Side, cause: unknown): void {
+    if (side === this.#subscriber) {
+      this.#delivering = false;
+      for (const held of this.#all()) held.forget();
+    }
+    this.#failed(cause);
+    if (!this.#up) return;
+    this.#up = false;
+    this.#receiver?.interrupted(cause);
+  }
+
+  #ended(cause: unknown): void {
+    if (this.#opening !== undefined)
+      return this.#opening.reject(new PubSubError("NOT_READY", `There is no connection to Redis: ${describe(cause)}.`));
+    const receiver = this.#receiver;
+    this.#stop();
+    receiver?.ended(cause);
+  }
+
+  #failed(cause: unknown): void {
+    this.problem = describe(cause);
+    if (REFUSALS.test(this.problem))
+      this.#opening?.reject(new PubSubError("REFUSED", `Redis refuses this client: ${this.problem}.`, { cause }));
+  }
+
+  #stop(): void {
+    this.#receiver = undefined;
+    this.#opening = undefined;
+    this.#up = this.#delivering = false;
+    this.#publisher.stop();
+    this.#subscriber.stop();
+    subscribing.delete(this.#subscribeClient);
+  }
+
+  async subscribe(filter: Filter): Promise<void> {
+    const held = this.#heldFor(filter);
+    held.filters.add(filter);
+    const live = (held.live ??= this.#subscribe(held));
+    try {
+      await live;
+    } catch (error) {
+      // Unless it was asked again meanwhile.
+      if (held.live === live) held.live = undefined;
+      if (held.live === undefined && held.filters.delete(filter) && held.filters.size === 0) this.#drop(held);
+      throw error;
+    }
+  }
+
+  async #subscribe(held: Held): Promise<void> {
+    await held.leaving;
+    await this.#subscriber.connection.subscribe(held);
+  }
+
+  async unsubscribe(filter: Filter): Promise<void> {
+    const held = this.#heldFor(filter);
+    if (held.filters.delete(filter) && held.filters.size === 0) await this.#leave(held);
+  }
+
+  /** Frees what the server holds. A subscribe that comes meanwhile waits. */
+  #leave(held: Held): Promise<void> {
+    held.live = undefined;
+    const unsubscribe = (): Promise<unknown> => this.#subscriber.connection.unsubscribe(held);
+    const left = (held.leaving === undefined ? unsubscribe() : held.leaving.then(unsubscribe)).then(() => undefined);
+    const settled = left.then(
+      () => {
+        if (held.leaving !== settled) return;
+        held.leaving = undefined;
+        if (held.filters.size === 0) this.#drop(held);
+      },
+      // Cut off: it is swept away once the connection is back.
+      () => undefined,
+    );
+    held.leaving = settled;
+    return left;
+  }
+
+  #sweep(): void {
+    if (this.#receiver === undefined) return;
+    for (const held of this.#all())
+      if (held.filters.size === 0 && held.leaving === undefined) this.#leave(held).catch(() => undefined);
+  }
+
+  #heldFor(filter: Filter): Held {
+    const { name, isGlob } = subjectOf(this.#prefix, filter);
+    const all = isGlob ? this.#globs : this.#channels;
+    let held = all.get(name);
+    if (held === undefined) all.set(name, (held = new Held(name, isGlob)));
+    return held;
+  }
+
+  #drop(held: Held): void {
+    (held.isGlob ? this.#globs : this.#channels).delete(held.name);
+  }
+
+  #all(): Held[] {
+    return [...this.#channels.values(), ...this.#globs.values()];
+  }
+
+  #arrived(name: string, isGlob: boolean, text: string): void {
+    const held = (isGlob ? this.#globs : this.#channels).get(name);
+    if (held === undefined || held.filters.size === 0 || !this.#delivering) return;
+    let events: unknown;
+    try {
+      events = this.#serializer.parse(text);
+    } catch (cause) {
+      return this.#receiver?.error(
+        new PubSubError("MALFORMED", `What was published to ${name} cannot be parsed: ${describe(cause)}.`, { cause }),
+      );
+    }
+    for (const event of Array.isArray(events) ? (events as unknown[]) : [events])
+      try {
+        const envelope = parseEnvelope(event);
+        for (const filter of held.filters) this.#receiver?.deliver(envelope, filter);
+      } catch (error) {
+        this.#receiver?.error(error);
+      }
+  }
+
+  publish(envelope: EventEnvelope): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.post(envelope).waiter = { accepted: resolve, refused: reject };
+    });
+  }
+
+  post(envelope: EventEnvelope): Posted {
+    return this.#publications.post(this.#prefix + formatTopic(envelope.type, envelope.id), envelope);
+  }
+
+  async close(): Promise<void> {
+    // Sent in any case: a client that is not connected sends it when it is, after what it asks for again by itself.
+    const left = this.#all().map((held) => this.#leave(held));
+    const connected = this.#subscriber.ready;
+    this.#stop();
+    const done = Promise.allSettled(left);
+    if (connected) await done;
+  }
+}
+
+/** What is subscribed to at the server, for as many filters as need it. */
+class Held implements Subject {
+  readonly name: string;
+  readonly isGlob: boolean;
+  readonly filters: Set<Filter> = new Set();
+  /** The server's confirmation. */
+  live: Promise<void> | undefined;
+  /** Settled once the server has forgotten it. Never rejects. */
+  leaving: Promise<void> | undefined;
+
+  constructor(name: string, isGlob: boolean) {
+    this.name = name;
+    this.isGlob = isGlob;
+  }
+
+  /** The connection is gone; the client may subscribe to it again by itself. */
+  forget(): void {
+    this.filters.clear();
+    this.live = this.leaving = undefined;
+  }
+}
+
+/** What a server says to whom it does not let in. */
+const REFUSALS = /\b(NOAUTH|WRONGPASS|NOPERM|ERR AUTH|invalid password)\b/;
+
+/** The channel of a topic, or one glob for all topics of a filter, which may be wider than it: dots and colons are nothing special. */
+function subjectOf(prefix: string, { type, id }: Filter): { name: string; isGlob: boolean } {
+  if (id !== undefined && !isPattern(type)) return { name: prefix + formatTopic(type, id), isGlob: false };
+  // The last `**` may be nothing, its dot included.
+  const types = type
+    .replace(/\.?\*\*$/, "**")
+    .split("*")
+    .map(literally)
+    .join("*")
+    .replace(/\*+/g, "*");
+  const ids = id === undefined ? "*" : literally(id === "" ? "" : `:${id}`);
+  return { name: (literally(prefix) + types + ids).replace(/\*\*$/, "*"), isGlob: true };
+}
+
+/** A text of a glob that means itself. */
+function literally(text: string): string {
+  return text.replace(/[\\*?[\]^-]/g, "\\$&");
+}
