@@ -22,7 +22,7 @@ import { table } from "./table.mjs";
 
 const folder = fileURLToPath(new URL(".", import.meta.url));
 const resultsFile = join(folder, "RESULTS.md");
-const SECTIONS = ["dispatch", "iterate", "operators", "patterns", "pipes", "operations", "kadi"];
+const SECTIONS = ["dispatch", "iterate", "operators", "patterns", "pipes", "operations", "kadi", "brokers"];
 const MAX_ROUNDS = 25;
 const CELL_MS = 60_000;
 

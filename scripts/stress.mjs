@@ -1,8 +1,10 @@
 /**
- * Puts every link under every fault, for long and with many events, and writes what came of it into docs/reliability.md.
+ * Puts every link and every broker under every fault, for long and with many events, and writes what came of it into
+ * docs/reliability.md.
  *
  *     npm run stress                    a minute of ten reconnects a second for each link that comes back
  *     npm run stress -- --seconds 10    less; prints only
+ *     npm run stress -- brokers         the brokers alone; or: links
  */
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -16,10 +18,20 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 const document = join(root, "docs", "reliability.md");
 const FULL = 60;
 
-const { values } = parseArgs({ options: { seconds: { type: "string", default: String(FULL) } } });
+const FILES = { links: "packages/hub/test/stress.test.ts", brokers: "packages/hub/test/brokers.test.ts" };
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { seconds: { type: "string", default: String(FULL) } },
+});
 const seconds = Number(values.seconds);
+const parts = positionals.length > 0 ? positionals : Object.keys(FILES);
 if (!(seconds >= 1 && seconds <= 600)) {
   console.error(`stress: --seconds must be from 1 to 600, not ${values.seconds}`);
+  process.exit(2);
+}
+if (!parts.every((part) => part in FILES)) {
+  console.error(`stress: there are ${Object.keys(FILES).join(" and ")}, not ${parts.join(", ")}`);
   process.exit(2);
 }
 
@@ -29,7 +41,10 @@ writeFileSync(results, "");
 const { status } = spawnSync(
   "npx",
   // Two at a time: each has two processes of its own.
-  ["vitest", "run", "packages/hub/test/stress.test.ts", "--typecheck.enabled=false", "--maxConcurrency=2"],
+  [
+    ...["vitest", "run", ...parts.map((part) => FILES[part])],
+    ...["--typecheck.enabled=false", "--maxConcurrency=2", "--no-file-parallelism"],
+  ],
   {
     cwd: root,
     env: { ...process.env, STRESS_SECONDS: String(seconds), STRESS_RESULTS: results },
@@ -68,15 +83,43 @@ const reasons = [
   "|---|---|---|",
   ...[...byReason].map(([key, all]) => `| ${key} | ${all.join(", ")} |`),
 ].join("\n");
-console.log(table);
+
+/** One row for each broker and fault: what its three subscriptions met together, without and with numbers. */
+function brokerTable(outcomes) {
+  const byKey = new Map();
+  for (const outcome of outcomes) {
+    const key = `${outcome.broker} | ${outcome.fault}`;
+    byKey.set(key, [...(byKey.get(key) ?? []), outcome]);
+  }
+  const sum = (all, name) => number(all.reduce((total, outcome) => total + outcome[name], 0));
+  const rows = [...byKey].map(([key, all]) => {
+    const [plain, numbered] = [false, true].map((sequence) => all.filter((outcome) => outcome.sequence === sequence));
+    // The publisher's figures are the same for each of its subscribers.
+    const published = ["times", "published", "accepted", "rejected"].map((name) => sum(plain.slice(0, 1), name));
+    const met = ["delivered", "inGaps", "gaps"].map((name) => sum(plain, name));
+    const found = ["inGaps", "counted"].map((name) => sum(numbered, name));
+    const wrong = all.reduce((total, { problems }) => total + problems.length, 0);
+    return `| ${[key, ...published, ...met, ...found, wrong].join(" | ")} |`;
+  });
+  return [
+    "| broker | fault | times | published | accepted | rejected | delivered | in gaps | gaps | with numbers: in gaps | counted | wrong |",
+    "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ...rows,
+  ].join("\n");
+}
+
+const outcomes = lines.filter(({ broker }) => broker !== undefined);
+const brokers = brokerTable(outcomes);
+if (parts.includes("links")) console.log(table);
+if (parts.includes("brokers")) console.log(brokers);
 if (status !== 0) {
   console.error("stress: not everything held; see above");
   process.exit(1);
 }
 if (seconds < FULL) process.exit(0);
-const total = cells.reduce((sum, { published }) => sum + published, 0);
 const today = new Date().toLocaleDateString("en-GB", { day: "numeric", month: "long", year: "numeric" });
-const counted = `${number(total)} events, on ${today}, Node ${process.versions.node}.`;
+const counted = (all) =>
+  `${number(all.reduce((sum, { published }) => sum + published, 0))} events, on ${today}, Node ${process.versions.node}.`;
 
 /** Puts a text between two marks of the document. */
 function written(text, name, between) {
@@ -85,6 +128,9 @@ function written(text, name, between) {
   return `${head}${begin}\n${between}\n${end}${rest.split(end)[1] ?? ""}`;
 }
 
-const before = readFileSync(document, "utf8");
-writeFileSync(document, written(written(before, "impossible", reasons), "counts", `${counted}\n\n${table}`));
+let text = readFileSync(document, "utf8");
+if (parts.includes("links"))
+  text = written(written(text, "impossible", reasons), "counts", `${counted(cells)}\n\n${table}`);
+if (parts.includes("brokers")) text = written(text, "brokers", `${counted(outcomes)}\n\n${brokers}`);
+writeFileSync(document, text);
 console.log("docs/reliability.md: wrote the counts");

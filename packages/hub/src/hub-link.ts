@@ -129,6 +129,8 @@ export class Link implements HubLink, SessionOwner {
     try {
       this.session.forward(outgoing, ref);
     } catch (error) {
+      // The address makes it larger than it was when it came; where nobody else of this link would get it, it does without.
+      if (ref !== undefined && this.#isAlone(ref, outgoing.envelope)) return this.forward(outgoing, undefined);
       // Too large for what this link takes: it is told that something is missing.
       const now = Date.now();
       this.session.sendGap(ref, { reason: "overflow", since: now, until: now, lost: 1 });
@@ -136,6 +138,14 @@ export class Link implements HubLink, SessionOwner {
     }
     this.#hub.sent++;
     this.#sent++;
+  }
+
+  /** Whether this is the one subscription of the link that an event without an address would come to. */
+  #isAlone(ref: number, envelope: EventEnvelope): boolean {
+    for (const [other, filter] of this.#filters)
+      if (other === ref ? filter.group !== undefined : filter.group === undefined && matchesFilter(filter, envelope))
+        return false;
+    return true;
   }
 
   get attached(): boolean {

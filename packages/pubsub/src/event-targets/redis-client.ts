@@ -1,5 +1,6 @@
 /** One connection to Redis, whichever client it is over: what `redis.ts` needs of ioredis and of node-redis. */
 import { PubSubError } from "../errors.ts";
+import { deadline } from "../timers.ts";
 
 // What an event brings differs from event to event, and clients say so each in their own way.
 // oxlint-disable-next-line typescript/no-explicit-any
@@ -9,6 +10,8 @@ type Listener = (...args: any[]) => void;
 export interface IoRedisClient {
   readonly status: string;
   readonly options: object;
+  /** The socket, once there is one. */
+  readonly stream?: { cork(): void; uncork(): void } | undefined;
   on(event: string, listener: Listener): unknown;
   off(event: string, listener: Listener): unknown;
   connect(): Promise<unknown>;
@@ -93,6 +96,7 @@ class IoRedis implements Connection {
   readonly #commands: IoRedisClient;
   #listeners: Listeners = {};
   #began = false;
+  #corked: IoRedisClient["stream"];
 
   constructor(client: IoRedisClient) {
     this.#client = client;
@@ -135,7 +139,20 @@ class IoRedis implements Connection {
   }
 
   publish(channel: string, text: string): Promise<unknown> {
+    this.#gather();
     return this.#commands.publish(channel, text);
+  }
+
+  /** What is published in one tick is written at once, where each command would be a write of its own. */
+  #gather(): void {
+    const { stream } = this.#client;
+    if (stream === undefined || stream === this.#corked) return;
+    this.#corked = stream;
+    stream.cork();
+    queueMicrotask(() => {
+      this.#corked = undefined;
+      stream.uncork();
+    });
   }
 
   subscribe({ name, isGlob }: Subject): Promise<unknown> {
@@ -167,6 +184,9 @@ function sendingOnce(client: IoRedisClient): IoRedisClient {
     },
   }) as IoRedisClient;
 }
+
+/** Milliseconds in which a socket that was destroyed is closed, and whoever waited for it has been told. */
+const RENEWAL = 50;
 
 class NodeRedis implements Connection {
   readonly #client: NodeRedisClient;
@@ -236,7 +256,8 @@ class NodeRedis implements Connection {
     } finally {
       this.#renewing = false;
     }
-    this.#connect();
+    // Once its attempt to connect, if there was one, has ended: while it has not, another one would make two connections.
+    deadline(RENEWAL, () => this.#connect());
   }
 
   publish(channel: string, text: string): Promise<unknown> {

@@ -278,8 +278,12 @@ class RedisTransport implements Transport {
   }
 
   async close(): Promise<void> {
-    // Sent in any case: a client that is not connected sends it when it is, after what it asks for again by itself.
-    const left = this.#all().map((held) => this.#leave(held));
+    const left = this.#all().map((held) => {
+      const first = this.#leave(held);
+      // A client that is not connected, or turns out not to be, sends it when it is, after what it asks for again by itself.
+      first.catch(() => this.#leave(held).catch(() => undefined));
+      return first;
+    });
     const connected = this.#subscriber.ready;
     this.#stop();
     const done = Promise.allSettled(left);

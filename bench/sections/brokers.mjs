@@ -1,0 +1,192 @@
+// Events through a broker, publisher and subscriber in one process, each with a connection of its own. A contestant: { on(listener):
+// promise, publish(message): promise, publishMany?(messages) }. Each cell has a server of its own.
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { connect, createServer } from "node:net";
+import { findProgram } from "../../scripts/programs.mjs";
+
+const HOST = "127.0.0.1";
+const CHANNEL = "session:abc";
+const COUNT = 30_000;
+const AWAITED = 3000;
+
+const messages = Array.from({ length: 1000 }, (_, i) => ({
+  type: "session",
+  id: "abc",
+  payload: {
+    seq: i,
+    ts: 1_732_480_000_000 + i,
+    user: "user-0123456789",
+    text: "The quick brown fox jumps over the lazy dog, twice a day.",
+    ok: true,
+    tags: ["a", "b"],
+  },
+}));
+
+async function freePort() {
+  const listener = createServer().listen(0, HOST);
+  await once(listener, "listening");
+  const { port } = listener.address();
+  await new Promise((resolve) => listener.close(resolve));
+  return port;
+}
+
+async function startRedis() {
+  const program = findProgram("redis-server");
+  if (program === undefined) throw new Error("there is no redis-server; run node scripts/programs.mjs");
+  const port = await freePort();
+  const args = ["--port", String(port), "--bind", HOST, "--save", "", "--appendonly", "no"];
+  const server = spawn(program, args, { stdio: "ignore" });
+  for (let up = false; !up;)
+    up = await new Promise((resolve) => {
+      const socket = connect(port, HOST);
+      socket.on("connect", () => resolve(true));
+      socket.on("error", () => setTimeout(resolve, 5, false));
+      socket.on("connect", () => socket.destroy());
+    });
+  return { port, end: () => server.kill("SIGKILL") };
+}
+
+const ioredis = async (port, options) => {
+  const { Redis } = await import("ioredis");
+  return [1, 2].map(() => new Redis({ port, host: HOST, ...options }));
+};
+const nodeRedis = async (port) => {
+  const { createClient } = await import("redis");
+  return Promise.all([1, 2].map(() => createClient({ socket: { port, host: HOST } }).connect()));
+};
+
+const ours = (clients, more) => async (port) => {
+  const [publishClient, subscribeClient] = await clients(port);
+  const { createPubSub } = await import("@alkdev/pubsub");
+  const { createRedisEventTarget } = await import("@alkdev/pubsub/event-target-redis");
+  const pubsub = createPubSub({ eventTarget: createRedisEventTarget({ publishClient, subscribeClient, ...more }) });
+  return {
+    on: (listener) => pubsub.on("session", "abc", listener),
+    publish: ({ type, id, payload }) => pubsub.publish(type, id, payload),
+  };
+};
+
+const rawIoredis = (options) => async (port) => {
+  const [publisher, subscriber] = await ioredis(port, options);
+  return {
+    on(listener) {
+      subscriber.on("message", (_, text) => listener(JSON.parse(text)));
+      return subscriber.subscribe(CHANNEL);
+    },
+    publish: (message) => publisher.publish(CHANNEL, JSON.stringify(message)),
+  };
+};
+
+const contestants = {
+  ours: { label: "@alkdev/pubsub over ioredis", make: ours(ioredis) },
+  "ours, batch": { label: "@alkdev/pubsub over ioredis, `batch: true`", make: ours(ioredis, { batch: true }) },
+  "ours, node-redis": { label: "@alkdev/pubsub over node-redis", make: ours(nodeRedis) },
+  ioredis: { package: "ioredis", make: rawIoredis() },
+  pipelining: {
+    package: "ioredis",
+    note: "enableAutoPipelining",
+    make: rawIoredis({ enableAutoPipelining: true }),
+  },
+  nodeRedis: {
+    package: "redis",
+    async make(port) {
+      const [publisher, subscriber] = await nodeRedis(port);
+      return {
+        on: (listener) => subscriber.subscribe(CHANNEL, (text) => listener(JSON.parse(text))),
+        publish: (message) => publisher.publish(CHANNEL, JSON.stringify(message)),
+      };
+    },
+  },
+  limit: {
+    label: "limit: ioredis, an array of 100 a message",
+    async make(port) {
+      const [publisher, subscriber] = await ioredis(port);
+      return {
+        on(listener) {
+          subscriber.on("message", (_, text) => {
+            for (const message of JSON.parse(text)) listener(message);
+          });
+          return subscriber.subscribe(CHANNEL);
+        },
+        publishMany: (many) => publisher.publish(CHANNEL, JSON.stringify(many)),
+      };
+    },
+  },
+};
+
+const all = ["ours", "ioredis", "pipelining", "ours, node-redis", "nodeRedis", "limit"];
+const single = all.slice(0, -1);
+
+const scenarios = {
+  hundred: {
+    title: "100 in flight",
+    window: 100,
+    contestants: all,
+    targets: { ioredis: 1, nodeRedis: 1 },
+  },
+  thousand: { title: "1,000 in flight", window: 1000, contestants: all, targets: { ioredis: 1 } },
+  batched: {
+    title: "100 in flight, of a topic whose ends are all ours",
+    window: 100,
+    contestants: ["ours, batch", "ioredis", "pipelining", "limit"],
+    targets: { ioredis: 2.5 },
+  },
+  "batched-thousand": {
+    title: "1,000 in flight, of a topic whose ends are all ours",
+    window: 1000,
+    contestants: ["ours, batch", "ioredis", "pipelining", "limit"],
+    targets: { ioredis: 2.5 },
+  },
+  awaited: { title: "each publish awaited", contestants: single, targets: { ioredis: 1 } },
+};
+
+async function measure(make, { window }) {
+  const server = await startRedis();
+  try {
+    const contestant = await make(server.port);
+    let sum = 0;
+    let got = 0;
+    let wanted = 0;
+    let arrived = () => undefined;
+    await contestant.on(({ payload }) => {
+      sum += payload.seq;
+      if (++got === wanted) arrived();
+    });
+    const next = (count) => {
+      wanted = got + count;
+      return new Promise((resolve) => (arrived = resolve));
+    };
+    const run = async () => {
+      if (window === undefined) {
+        const done = next(AWAITED);
+        for (let i = 0; i < AWAITED; i++) await contestant.publish(messages[i % 1000]);
+        return done;
+      }
+      for (let i = 0; i < COUNT; i += window) {
+        const done = next(window);
+        const from = i % 1000;
+        if (contestant.publishMany === undefined)
+          for (let k = from; k < from + window; k++) void contestant.publish(messages[k]);
+        else for (let k = from; k < from + window; k += 100) void contestant.publishMany(messages.slice(k, k + 100));
+        await done;
+      }
+    };
+    await run();
+    const begun = performance.now();
+    await run();
+    const took = performance.now() - begun;
+    return { value: ((window === undefined ? AWAITED : COUNT) / took) * 1000, check: sum };
+  } finally {
+    server.end();
+  }
+}
+
+export default {
+  about:
+    "Events through a Redis on the loopback, publisher and subscriber in one process; events a second that arrived.",
+  unit: "events/s",
+  contestants,
+  scenarios,
+  measure,
+};

@@ -1,0 +1,44 @@
+// Every broker with every fault, in the middle of events from another process; also with numbers, which find every loss.
+import { appendFileSync } from "node:fs";
+import process from "node:process";
+import { describe, test } from "vitest";
+import { FAULTS, runFault } from "./fixtures/broker-faults.ts";
+import { redisUnderTest } from "./fixtures/broker-redis.ts";
+
+/** `npm run stress` wants to know what came of it, of each broker with and without numbers. */
+const RESULTS = process.env["STRESS_RESULTS"];
+
+const BROKERS = [
+  { broker: redisUnderTest("ioredis 5"), sequences: [false] },
+  { broker: redisUnderTest("ioredis 6"), sequences: [true] },
+  { broker: redisUnderTest("node-redis 6"), sequences: [false] },
+];
+
+const SAYS = {
+  gap: "what is missing lies inside a gap",
+  nothing: "nothing is missing",
+  either: "nothing is missing, or lies inside a gap",
+};
+
+describe("brokers under stress", () => {
+  for (const { broker, sequences } of BROKERS)
+    for (const sequence of RESULTS === undefined ? sequences : [false, true])
+      for (const fault of FAULTS) {
+        if (fault.needs !== undefined && broker[fault.needs] === undefined) continue;
+        const { title, sees } = fault;
+        const name = `${broker.kind}${sequence ? " with sequence" : ""}, ${title}: ${SAYS[sees]}`;
+        test.concurrent(name, { timeout: 180_000 }, async ({ expect }) => {
+          for (const outcome of await runFault(broker, fault, sequence)) {
+            const line = { broker: broker.kind, fault: title, sequence, ...outcome };
+            if (RESULTS !== undefined) appendFileSync(RESULTS, `${JSON.stringify(line)}\n`);
+            expect(outcome).toMatchObject({ problems: [], ...(sees === "nothing" && { inGaps: 0 }) });
+            if (sees === "gap") expect(outcome.gaps).toBeGreaterThan(0);
+            // What was rejected has a number, and may not have come.
+            if (sees === "nothing" && (!sequence || outcome.rejected === 0)) expect(outcome.gaps).toBe(0);
+            if (!sequence) continue;
+            expect(outcome.counted).toBeGreaterThanOrEqual(outcome.inGaps);
+            expect(outcome.counted).toBeLessThanOrEqual(outcome.published - outcome.delivered);
+          }
+        });
+      }
+});
