@@ -31,7 +31,7 @@ export default [
     ["stdio", "createStdioEventTarget", "24.3 kB"],
     ["worker", "createWorkerEventTarget", "23.4 kB"],
     ["iroh", "createIrohEventTarget", "24.3 kB"],
-    ["redis", "createRedisEventTarget", "19 kB"],
+    ["redis", "createRedisEventTarget", "17.9 kB"],
   ].map(([file, create, limit]) =>
     entry(
       `@alkdev/pubsub/event-target-${file}: ${create}, with createPubSub`,

@@ -20,6 +20,7 @@ export const PROGRAMS = {
   python3: { commands: ["python3"], package: "python3", for: "the examples in Python" },
   unshare: { commands: ["unshare"], package: "util-linux", for: "the tests over iroh, in a network of their own" },
   ip: { commands: ["ip"], package: "iproute2", for: "the tests over iroh, in a network of their own" },
+  setpriv: { commands: ["setpriv"], package: "util-linux", for: "the tests over servers" },
   "redis-server": { commands: ["redis-server"], package: "redis-server", for: "the tests over Redis" },
   "redis-cli": { commands: ["redis-cli"], package: "redis-tools", for: "the tests over Redis" },
 };

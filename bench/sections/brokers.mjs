@@ -161,7 +161,8 @@ async function measure(make, { window }) {
       if (window === undefined) {
         const done = next(AWAITED);
         for (let i = 0; i < AWAITED; i++) await contestant.publish(messages[i % 1000]);
-        return done;
+        await done;
+        return;
       }
       for (let i = 0; i < COUNT; i += window) {
         const done = next(window);

@@ -2,12 +2,12 @@
 import { createPubSub as createYogaPubSub } from "@graphql-yoga/subscription";
 import { createRedisEventTarget as createYogaTarget } from "@graphql-yoga/redis-event-target";
 import { createPubSub } from "@alkdev/pubsub";
-import type { PubSub } from "@alkdev/pubsub";
+import type { PubSub, Subscription } from "@alkdev/pubsub";
 import { createRedisEventTarget } from "@alkdev/pubsub/event-target-redis";
-import type { CreateRedisEventTargetArgs } from "@alkdev/pubsub/event-target-redis";
+import type { CreateRedisEventTargetArgs, RedisClient } from "@alkdev/pubsub/event-target-redis";
 import { payloadTarget } from "@alkdev/pubsub/transport";
 import type { AlkEventTarget } from "@alkdev/pubsub/transport";
-import { Redis } from "ioredis";
+import { Cluster, Redis } from "ioredis";
 import { createClient } from "redis";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { Opened } from "./fixtures/conformance.ts";
@@ -372,6 +372,36 @@ test("clients that nobody has connected are connected", async () => {
   node.destroy();
 });
 
+test.each<[string, (port: number) => RedisClient]>([
+  ["ioredis", (port) => new Redis({ port, host: "127.0.0.1", lazyConnect: true, retryStrategy: () => 5 })],
+  ["node-redis", (port) => createClient({ socket: { port, host: "127.0.0.1", reconnectStrategy: 5 } })],
+])("a connection of %s that did not come about in time is tried anew by the next use", async (_, make) => {
+  const proxy = await openProxy();
+  proxy.refusing = true;
+  const [publishClient, subscribeClient] = [make(proxy.port), make(proxy.port)];
+  const target = createRedisEventTarget({ publishClient, subscribeClient, connectTimeout: 100 });
+  const pubsub = createPubSub({ eventTarget: target });
+  await expect(pubsub.subscribe("a", "1")).rejects.toMatchObject({ code: "NOT_READY" });
+  proxy.refusing = false;
+  const events = await untilSubscribed(pubsub);
+  await pubsub.publish("a", "1", "at last");
+  expect((await events.next()).value?.payload).toBe("at last");
+  await target.close();
+  for (const client of [publishClient, subscribeClient])
+    if ("isReady" in client) client.destroy();
+    else client.disconnect();
+  await until(async () => (await askRedis(server, "CLIENT LIST")).match(/psub=\d/g)?.length === 1);
+});
+
+async function untilSubscribed(pubsub: PubSub): Promise<Subscription> {
+  for (;;)
+    try {
+      return await pubsub.subscribe("a", "1");
+    } catch (error) {
+      expect(error).toMatchObject({ code: "NOT_READY" });
+    }
+}
+
 test("a closed ioredis client is told of at the first use", async () => {
   const closed = raw();
   await closed.ping();
@@ -384,6 +414,13 @@ test("a closed ioredis client is told of at the first use", async () => {
 test.each([undefined, null, {}, "redis://localhost", { status: 1 }])("%j is no client", (subscribeClient) => {
   expect(() => createRedisEventTarget({ publishClient: raw(), subscribeClient: subscribeClient as never })).toThrow(
     expect.objectContaining({ code: "INVALID_OPTION" }) as Error,
+  );
+});
+
+test("a client of a cluster is UNSUPPORTED, since it does not say what it loses", () => {
+  const cluster = new Cluster([{ port: server.port, host: "127.0.0.1" }], { lazyConnect: true });
+  expect(() => createRedisEventTarget({ publishClient: cluster, subscribeClient: raw() })).toThrow(
+    expect.objectContaining({ code: "UNSUPPORTED" }) as Error,
   );
 });
 

@@ -80,9 +80,15 @@ export interface Connection {
   unsubscribe(subject: Subject): Promise<unknown>;
 }
 
-/** @throws PubSubError `INVALID_OPTION` for what is no client */
+/** @throws PubSubError `INVALID_OPTION` for what is no client, `UNSUPPORTED` for one of a cluster */
 export function connectionOver(client: RedisClient, option: string): Connection {
   if (typeof client === "object" && client !== null) {
+    // It says nothing of the connections that it has and loses, so that a loss would be silent.
+    if ("isCluster" in client && client.isCluster === true)
+      throw new PubSubError(
+        "UNSUPPORTED",
+        `${option} is a cluster. Hand in a client of one of its nodes: each passes events on to the others.`,
+      );
     if ("isReady" in client && "pSubscribe" in client) return new NodeRedis(client);
     if ("status" in client && typeof client.status === "string") return new IoRedis(client);
   }
@@ -119,9 +125,10 @@ class IoRedis implements Connection {
       pmessage: (glob: string, _: string, text: string) => watcher.message(glob, true, text),
     };
     for (const [event, listener] of Object.entries(this.#listeners)) client.on(event, listener);
-    this.#began = client.status === "wait";
-    if (client.status === "end") watcher.ended(new Error("the client is closed"));
-    else if (this.#began) client.connect().catch((error: unknown) => watcher.failed(error));
+    // One that an attempt of ours has left closed is connected again.
+    this.#began = client.status === "wait" || (this.#began && client.status === "end");
+    if (this.#began) client.connect().catch((error: unknown) => watcher.failed(error));
+    else if (client.status === "end") watcher.ended(new Error("the client is closed"));
   }
 
   stop(): void {
@@ -225,8 +232,11 @@ class NodeRedis implements Connection {
       end: () => this.#renewing || watcher.ended(new Error("the client was closed")),
     };
     for (const [event, listener] of Object.entries(this.#listeners)) client.on(event, listener);
+    const again = this.#began;
     this.#began = !client.isOpen;
-    if (this.#began) this.#connect();
+    if (!this.#began) return;
+    if (again) this.#connectAgain();
+    else this.#connect();
   }
 
   stop(): void {
@@ -238,6 +248,11 @@ class NodeRedis implements Connection {
 
   #connect(): void {
     this.#client.connect().catch((error: unknown) => this.#watcher?.failed(error));
+  }
+
+  /** After `destroy`, and once an attempt to connect that it broke off has ended: two at a time would make two connections. */
+  #connectAgain(): void {
+    deadline(RENEWAL, () => this.#client.isOpen || this.#connect());
   }
 
   #lost(cause: unknown): void {
@@ -256,8 +271,7 @@ class NodeRedis implements Connection {
     } finally {
       this.#renewing = false;
     }
-    // Once its attempt to connect, if there was one, has ended: while it has not, another one would make two connections.
-    deadline(RENEWAL, () => this.#connect());
+    this.#connectAgain();
   }
 
   publish(channel: string, text: string): Promise<unknown> {

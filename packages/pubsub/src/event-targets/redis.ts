@@ -34,7 +34,7 @@ export interface CreateRedisEventTargetArgs extends EventTargetOptions {
   readonly serializer?: RedisSerializer;
   /** What the names of channels begin with, before the topic. Default `alk:events:`. */
   readonly prefix?: string;
-  /** Milliseconds of silence after which the server is asked for a sign of life; after as many again it is given up. Default 2,000. */
+  /** Milliseconds of silence after which the server is asked for a sign of life; after as many again it is given up. Default 2,000; 0: never. */
   readonly heartbeat?: number;
   /**
    * Publishes what is published to one topic in the same tick as one message, an array: for topics whose ends are all
@@ -60,7 +60,7 @@ const SUPPORTS: Supports = {
 /**
  * Events to and from all that use the same Redis, over clients of ioredis 5 or 6, or node-redis 6, which stay open.
  *
- * @throws PubSubError `INVALID_OPTION`
+ * @throws PubSubError `INVALID_OPTION`, `UNSUPPORTED` for a client of a cluster
  * @example
  * const target = createRedisEventTarget({ publishClient: new Redis(url), subscribeClient: new Redis(url) });
  * const pubsub = createPubSub({ eventTarget: target });
