@@ -69,7 +69,7 @@ export interface Connection {
   readonly ready: boolean;
   /** Begins to watch, and to connect where nobody has. */
   start(watcher: Watcher): void;
-  /** Takes back what `start` began. */
+  /** Watches no more. A client that is connecting goes on with that. */
   stop(): void;
   ping(): Promise<unknown>;
   /** Gives up the connection, which hears nothing any more, for another one. */
@@ -101,7 +101,6 @@ class IoRedis implements Connection {
   readonly #client: IoRedisClient;
   readonly #commands: IoRedisClient;
   #listeners: Listeners = {};
-  #began = false;
   #corked: IoRedisClient["stream"];
 
   constructor(client: IoRedisClient) {
@@ -125,16 +124,13 @@ class IoRedis implements Connection {
       pmessage: (glob: string, _: string, text: string) => watcher.message(glob, true, text),
     };
     for (const [event, listener] of Object.entries(this.#listeners)) client.on(event, listener);
-    // One that an attempt of ours has left closed is connected again.
-    this.#began = client.status === "wait" || (this.#began && client.status === "end");
-    if (this.#began) client.connect().catch((error: unknown) => watcher.failed(error));
+    if (client.status === "wait") client.connect().catch((error: unknown) => watcher.failed(error));
     else if (client.status === "end") watcher.ended(new Error("the client is closed"));
   }
 
   stop(): void {
     for (const [event, listener] of Object.entries(this.#listeners)) this.#client.off(event, listener);
     this.#listeners = {};
-    if (this.#began && !this.ready) this.#client.disconnect();
   }
 
   ping(): Promise<unknown> {
@@ -203,7 +199,6 @@ class NodeRedis implements Connection {
   readonly #hearers = new WeakMap<Subject, Listener>();
   #listeners: Listeners = {};
   #watcher: Watcher | undefined;
-  #began = false;
   #renewing = false;
 
   constructor(client: NodeRedisClient) {
@@ -232,27 +227,23 @@ class NodeRedis implements Connection {
       end: () => this.#renewing || watcher.ended(new Error("the client was closed")),
     };
     for (const [event, listener] of Object.entries(this.#listeners)) client.on(event, listener);
-    const again = this.#began;
-    this.#began = !client.isOpen;
-    if (!this.#began) return;
-    if (again) this.#connectAgain();
-    else this.#connect();
+    if (!client.isOpen) this.#connect();
   }
 
   stop(): void {
     for (const [event, listener] of Object.entries(this.#listeners)) this.#client.off(event, listener);
     this.#listeners = {};
     this.#watcher = undefined;
-    if (this.#began && !this.ready) this.#client.destroy();
   }
 
   #connect(): void {
-    this.#client.connect().catch((error: unknown) => this.#watcher?.failed(error));
-  }
-
-  /** After `destroy`, and once an attempt to connect that it broke off has ended: two at a time would make two connections. */
-  #connectAgain(): void {
-    deadline(RENEWAL, () => this.#client.isOpen || this.#connect());
+    const client = this.#client;
+    // An error that nobody listens for would end the process, also when nobody waits for the connection any more.
+    client.on("error", ignore);
+    void client
+      .connect()
+      .catch((error: unknown) => this.#watcher?.failed(error))
+      .finally(() => client.off("error", ignore));
   }
 
   #lost(cause: unknown): void {
@@ -271,7 +262,8 @@ class NodeRedis implements Connection {
     } finally {
       this.#renewing = false;
     }
-    this.#connectAgain();
+    // Once its attempt to connect, if there was one, has ended: two at a time would make two connections.
+    deadline(RENEWAL, () => this.#client.isOpen || this.#connect());
   }
 
   publish(channel: string, text: string): Promise<unknown> {
@@ -324,3 +316,5 @@ class Unwritten {
     for (const listener of [...this.#listeners]) listener();
   }
 }
+
+function ignore(): void {}
