@@ -1,0 +1,4 @@
+import { runConformance } from "./fixtures/conformance.ts";
+import { throughNats } from "./fixtures/harness-nats.ts";
+
+runConformance("through NATS", throughNats);
