@@ -21,6 +21,11 @@ export const PROGRAMS = {
   unshare: { commands: ["unshare"], package: "util-linux", for: "the tests over iroh, in a network of their own" },
   ip: { commands: ["ip"], package: "iproute2", for: "the tests over iroh, in a network of their own" },
   setpriv: { commands: ["setpriv"], package: "util-linux", for: "the tests over servers" },
+  "nats-server": {
+    commands: ["nats-server", "/usr/sbin/nats-server"],
+    package: "nats-server",
+    for: "the tests over NATS",
+  },
   "redis-server": { commands: ["redis-server"], package: "redis-server", for: "the tests over Redis" },
   "redis-cli": { commands: ["redis-cli"], package: "redis-tools", for: "the tests over Redis" },
 };

@@ -5,15 +5,12 @@ import { createNatsEventTarget } from "@alkdev/pubsub/event-target-nats";
 import type { NatsConnection } from "@alkdev/pubsub/event-target-nats";
 import type { AlkEventTarget } from "@alkdev/pubsub/transport";
 import fc from "fast-check";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, expectTypeOf, test } from "vitest";
 import { subjectOf, subjectsOf } from "../src/event-targets/nats-subject.ts";
 import { matchesFilter } from "../src/topic.ts";
 import { Opened } from "./fixtures/conformance.ts";
-import { connectNats, natsSubscriptions, openNats, startNats } from "./fixtures/nats.ts";
-import type { NatsClient } from "./fixtures/nats.ts";
+import { configureNats, connectNats, natsSubscriptions, openNats, startNats } from "./fixtures/nats.ts";
+import type { ConfiguredServer, NatsClient } from "./fixtures/nats.ts";
 import { startProxy } from "./fixtures/proxy.ts";
 import type { Server } from "./fixtures/servers.ts";
 
@@ -60,16 +57,10 @@ async function until(condition: () => Promise<boolean> | boolean): Promise<void>
   while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 5));
 }
 
-/** A server with a configuration, which can be written anew. */
-async function configured(text: string): Promise<Server & { rewrite(text: string): void; reload(): void }> {
-  const folder = mkdtempSync(join(tmpdir(), "nats-"));
-  opened.add(() => rmSync(folder, { recursive: true }));
-  const [file, pid] = [join(folder, "conf"), join(folder, "pid")];
-  const rewrite = (text: string): void => writeFileSync(file, text);
-  rewrite(text);
-  const own = await startNats({ args: ["-c", file, "-P", pid] });
+async function configured(text: string): Promise<ConfiguredServer> {
+  const own = await configureNats(text);
   opened.add(() => own.end());
-  return Object.assign(own, { rewrite, reload: () => process.kill(Number(readFileSync(pid, "utf8")), "SIGHUP") });
+  return own;
 }
 
 /** Whether a subject of NATS matches another one, by its rules. */

@@ -123,8 +123,10 @@ class NatsTransport implements Transport {
   #epoch = 0;
   /** Counts what the client has told of its connection. */
   #told = 0;
-  /** Counts signs of life. */
-  #signs = 0;
+  /** Counts messages and answers. */
+  #came = 0;
+  /** How many there were when the answer to a question was first found late, and how often it was since. */
+  #late = { came: 0, times: 0 };
   #receiver: Receiver | undefined;
   #opening: { resolve(): void; reject(error: unknown): void } | undefined;
   #statuses: { stop?(): void } | undefined;
@@ -262,16 +264,15 @@ class NatsTransport implements Transport {
     this.#flushed().catch(ignore);
   }
 
-  #heard(): void {
-    this.#signs++;
-    this.#liveness.heard();
-  }
-
+  /** @param message said when no question is answered; events alone are no answer: they come on a path that is half dead too */
   #giveUp(message: string): void {
-    const signs = this.#signs;
+    const late = this.#late;
+    const came = this.#came;
+    // The answer may stand behind them, though not for ever.
+    if (came !== late.came && late.times < MAX_LATE) return void (this.#late = { came, times: late.times + 1 });
     // A process that did nothing else for so long has not looked at what came.
     afterArrivals(() => {
-      if (!this.#up || this.#signs !== signs) return;
+      if (!this.#up || (this.#came !== came && late.times < MAX_LATE)) return;
       this.#lost(new PubSubError("DISCONNECTED", message));
       this.#connection.reconnect().catch(ignore);
       // The client first waits until all that it has to say is written, for ever where nobody reads it.
@@ -298,7 +299,9 @@ class NatsTransport implements Transport {
       for (const { waiter } of batch) waiter?.refused(interrupted(error));
       throw interrupted(error);
     }
-    this.#heard();
+    this.#came++;
+    this.#late = { came: this.#came, times: 0 };
+    this.#liveness.heard();
     // What the server refused it said before it answered. The word of it comes through generators of the client's, one by one.
     for (let told = -1; told !== this.#told;) {
       told = this.#told;
@@ -367,7 +370,7 @@ class NatsTransport implements Transport {
   }
 
   #arrived(filter: Filter, { subject, data }: NatsMessage): void {
-    this.#heard();
+    this.#came++;
     let event: unknown;
     try {
       event = this.#serializer.parse(decoder.decode(data));
@@ -449,6 +452,9 @@ class Held {
     for (const subscription of this.subscriptions) if (!subscription.isClosed()) subscription.unsubscribe();
   }
 }
+
+/** How often in a row, at half a heartbeat's distance, an answer may be late while events come. */
+const MAX_LATE = 10;
 
 /** Turns of the queue of microtasks within which the client's next word is here; about five would do. */
 const HOPS = 16;
