@@ -32,6 +32,7 @@ export default [
     ["worker", "createWorkerEventTarget", "23.4 kB"],
     ["iroh", "createIrohEventTarget", "24.3 kB"],
     ["redis", "createRedisEventTarget", "17.9 kB"],
+    ["nats", "createNatsEventTarget", "18.5 kB"],
   ].map(([file, create, limit]) =>
     entry(
       `@alkdev/pubsub/event-target-${file}: ${create}, with createPubSub`,

@@ -9,6 +9,7 @@ import { createPubSub } from "@alkdev/pubsub";
 import { createBroadcastChannelEventTarget } from "@alkdev/pubsub/event-target-broadcast-channel";
 import { createIrohEventTarget, irohChannel } from "@alkdev/pubsub/event-target-iroh";
 import { createMessagePortEventTarget } from "@alkdev/pubsub/event-target-message-port";
+import { createNatsEventTarget } from "@alkdev/pubsub/event-target-nats";
 import { createRedisEventTarget } from "@alkdev/pubsub/event-target-redis";
 import { createParentProcessEventTarget, createStdioEventTarget } from "@alkdev/pubsub/event-target-stdio";
 import { createMainThreadEventTarget, createWorkerEventTarget } from "@alkdev/pubsub/event-target-worker";
@@ -107,6 +108,10 @@ async function* targets() {
   const idle = { status: "wait", options: {} };
   const redis = createRedisEventTarget({ publishClient: idle, subscribeClient: idle });
   yield { name: "Redis", call: "createRedisEventTarget({ … })", supports: redis.supports };
+  // A server says what it takes at most; this is its default.
+  const connection = { flush() {}, status() {}, info: { max_payload: 1024 * 1024 } };
+  const nats = createNatsEventTarget({ connection });
+  yield { name: "NATS", call: "createNatsEventTarget({ … })", supports: nats.supports };
   const client = createHubEventTarget(server.url);
   yield { name: "hub, reconnecting", call: "createHubEventTarget(url)", supports: (await ready(client)).supports };
   yield { name: "inside the hub", call: "hub.eventTarget", supports: (await ready(server.hub.eventTarget)).supports };

@@ -14,5 +14,5 @@ async function overNats(opened: Opened): Promise<() => AlkEventTarget> {
   return () => createNatsEventTarget({ connection, onError: () => undefined });
 }
 
-runConformance("through a hub over NATS", () => throughHub(overNats));
-runConformance("through two hubs over NATS", () => throughHub(overNats, 2));
+runConformance("through a hub over NATS", () => throughHub(overNats, 1, true));
+runConformance("through two hubs over NATS", () => throughHub(overNats, 2, true));
