@@ -4,7 +4,7 @@ import type { Gap, PubSub } from "@alkdev/pubsub";
 import { createNatsEventTarget } from "@alkdev/pubsub/event-target-nats";
 import type { NatsConnection } from "@alkdev/pubsub/event-target-nats";
 import type { AlkEventTarget } from "@alkdev/pubsub/transport";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { afterAll, afterEach, beforeAll, describe, expect, expectTypeOf, test } from "vitest";
 import { subjectOf, subjectsOf } from "../src/event-targets/nats-subject.ts";
 import { matchesFilter } from "../src/topic.ts";

@@ -181,9 +181,11 @@ class NatsTransport implements Transport {
       };
       const forget = onAbort(signal, () => opening.reject(signal.reason));
       this.#opening = opening;
-      if (this.#connection.isClosed()) return void this.#over();
-      void this.#watch();
-      this.#greet();
+      if (this.#connection.isClosed()) void this.#over();
+      else {
+        void this.#watch();
+        this.#greet();
+      }
     });
   }
 
@@ -287,7 +289,7 @@ class NatsTransport implements Transport {
   }
 
   async #flush(): Promise<void> {
-    await undefined;
+    await TURN;
     this.#question = undefined;
     const batch = this.#batch;
     this.#batch = [];
@@ -305,7 +307,7 @@ class NatsTransport implements Transport {
     // What the server refused it said before it answered. The word of it comes through generators of the client's, one by one.
     for (let told = -1; told !== this.#told;) {
       told = this.#told;
-      for (let i = 0; i < HOPS; i++) await undefined;
+      for (let i = 0; i < HOPS; i++) await TURN;
     }
     this.#batches.delete(batch);
     for (const { waiter, refused } of batch) if (refused !== true) waiter?.accepted();
@@ -369,14 +371,14 @@ class NatsTransport implements Transport {
     await this.#flushed();
   }
 
-  #arrived(filter: Filter, { subject, data }: NatsMessage): void {
+  #arrived(filter: Filter, message: NatsMessage): void {
     this.#came++;
     let event: unknown;
     try {
-      event = this.#serializer.parse(decoder.decode(data));
+      event = this.#serializer.parse(decoder.decode(message.data));
     } catch (cause) {
       return this.#receiver?.error(
-        new PubSubError("MALFORMED", `What was published to ${subject} cannot be parsed: ${describe(cause)}.`, {
+        new PubSubError("MALFORMED", `What was published to ${message.subject} cannot be parsed: ${describe(cause)}.`, {
           cause,
         }),
       );
@@ -417,8 +419,8 @@ class NatsTransport implements Transport {
       throw interrupted(error);
     }
     const publication: Publication = { subject, waiter: undefined };
-    this.#batch.push(publication);
-    this.#flushed().catch(ignore);
+    // The first one of a turn asks for all.
+    if (this.#batch.push(publication) === 1) this.#flushed().catch(ignore);
     return publication;
   }
 
@@ -455,6 +457,9 @@ class Held {
 
 /** How often in a row, at half a heartbeat's distance, an answer may be late while events come. */
 const MAX_LATE = 10;
+
+/** One turn of the queue of microtasks. */
+const TURN = Promise.resolve();
 
 /** Turns of the queue of microtasks within which the client's next word is here; about five would do. */
 const HOPS = 16;
