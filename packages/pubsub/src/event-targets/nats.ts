@@ -13,8 +13,9 @@ import { describe, excerpt, formatTopic, PayloadError, PubSubError } from "../er
 import { defineEventTarget } from "../event-target.ts";
 import type { AlkEventTarget, EventTargetOptions } from "../event-target.ts";
 import { Liveness } from "../link/liveness.ts";
-import { Outgoing } from "../link/output.ts";
 import { checkTimeout } from "../options.ts";
+import { stringifyWith } from "../serializer.ts";
+import type { Serializer } from "../serializer.ts";
 import { afterArrivals } from "../timers.ts";
 import type { Filter, Posted, Receiver, Supports, Transport } from "../transport.ts";
 import { checkPrefix, queueOf, subjectOf, subjectsOf } from "./nats-subject.ts";
@@ -46,11 +47,7 @@ export interface NatsConnection {
   isClosed(): boolean;
 }
 
-/** Turns envelopes into what is published, and back. `JSON` is one. */
-export interface NatsSerializer {
-  stringify(envelope: EventEnvelope): string;
-  parse(text: string): unknown;
-}
+export type { Serializer as NatsSerializer } from "../serializer.ts";
 
 /** What `createNatsEventTarget` needs. */
 export interface CreateNatsEventTargetArgs extends EventTargetOptions {
@@ -59,7 +56,7 @@ export interface CreateNatsEventTargetArgs extends EventTargetOptions {
   /** The first tokens of every subject. Default `alk.events`. */
   readonly prefix?: string;
   /** Default `JSON`. */
-  readonly serializer?: NatsSerializer;
+  readonly serializer?: Serializer;
   /**
    * Milliseconds of silence after which the server is asked for a sign of life; after as many again the connection is
    * given up for another one, for all of its users. Default 2,000; 0 leaves it to the client (`pingInterval`).
@@ -114,7 +111,7 @@ class NatsTransport implements Transport {
   problem: string | undefined;
   readonly #connection: NatsConnection;
   readonly #prefix: string;
-  readonly #serializer: NatsSerializer;
+  readonly #serializer: Serializer;
   readonly #heartbeat: number;
   readonly #held = new Map<Filter, Held>();
   readonly #liveness: Liveness;
@@ -402,7 +399,7 @@ class NatsTransport implements Transport {
 
   post(envelope: EventEnvelope): Posted {
     const { type, id } = envelope;
-    const data = encoder.encode(this.#encode(envelope));
+    const data = encoder.encode(stringifyWith(this.#serializer, envelope));
     const limit = this.#connection.info?.max_payload ?? Infinity;
     if (data.length > limit)
       throw new PayloadError(
@@ -422,17 +419,6 @@ class NatsTransport implements Transport {
     // The first one of a turn asks for all.
     if (this.#batch.push(publication) === 1) this.#flushed().catch(ignore);
     return publication;
-  }
-
-  /** @throws PayloadError */
-  #encode(envelope: EventEnvelope): string {
-    if (this.#serializer === JSON) return new Outgoing(envelope).json;
-    try {
-      return this.#serializer.stringify(envelope);
-    } catch (cause) {
-      const { type, id } = envelope;
-      throw new PayloadError(type, id, `The serializer cannot stringify the payload: ${describe(cause)}`, { cause });
-    }
   }
 
   async close(): Promise<void> {

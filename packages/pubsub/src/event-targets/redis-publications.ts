@@ -1,14 +1,9 @@
 import type { EventEnvelope } from "../envelope.ts";
-import { describe, PayloadError, PubSubError } from "../errors.ts";
-import { Outgoing } from "../link/output.ts";
+import { describe, PubSubError } from "../errors.ts";
+import { stringifyWith } from "../serializer.ts";
+import type { Serializer } from "../serializer.ts";
 import type { Posted } from "../transport.ts";
 import type { Side } from "./redis-side.ts";
-
-/** Turns envelopes into what is published, and back. `JSON` is one. */
-export interface RedisSerializer {
-  stringify(envelope: EventEnvelope): string;
-  parse(text: string): unknown;
-}
 
 /** Bytes or so of one message with several events. */
 const MAX_BATCH = 64 * 1024;
@@ -22,11 +17,11 @@ interface Batch {
 /** What is on its way to Redis. */
 export class Publications {
   readonly #publisher: Side;
-  readonly #serializer: RedisSerializer;
+  readonly #serializer: Serializer;
   readonly #batch: boolean;
   readonly #gathered = new Map<string, Batch>();
 
-  constructor(publisher: Side, serializer: RedisSerializer, batch: boolean) {
+  constructor(publisher: Side, serializer: Serializer, batch: boolean) {
     this.#publisher = publisher;
     this.#serializer = serializer;
     this.#batch = batch;
@@ -34,7 +29,7 @@ export class Publications {
 
   /** @throws PayloadError */
   post(channel: string, envelope: EventEnvelope): Posted {
-    const text = this.#encode(envelope);
+    const text = stringifyWith(this.#serializer, envelope);
     const posted: Posted = { waiter: undefined };
     if (!this.#batch) {
       this.#send(channel, text, [posted]);
@@ -91,16 +86,5 @@ export class Publications {
     return new PubSubError("INTERRUPTED", "The connection ended before Redis answered; the event may be delivered.", {
       cause: error,
     });
-  }
-
-  /** @throws PayloadError */
-  #encode(envelope: EventEnvelope): string {
-    if (this.#serializer === JSON) return new Outgoing(envelope).json;
-    try {
-      return this.#serializer.stringify(envelope);
-    } catch (cause) {
-      const { type, id } = envelope;
-      throw new PayloadError(type, id, `The serializer cannot stringify the payload: ${describe(cause)}`, { cause });
-    }
   }
 }

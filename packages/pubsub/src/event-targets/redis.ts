@@ -12,17 +12,17 @@ import { describe, formatTopic, PubSubError } from "../errors.ts";
 import { defineEventTarget } from "../event-target.ts";
 import type { AlkEventTarget, EventTargetOptions } from "../event-target.ts";
 import { checkTimeout } from "../options.ts";
+import type { Serializer } from "../serializer.ts";
 import { afterArrivals } from "../timers.ts";
 import { isPattern } from "../topic.ts";
 import type { Filter, Posted, Receiver, Supports, Transport } from "../transport.ts";
 import { connectionOver } from "./redis-client.ts";
 import type { RedisClient, Subject } from "./redis-client.ts";
 import { Publications } from "./redis-publications.ts";
-import type { RedisSerializer } from "./redis-publications.ts";
 import { Side } from "./redis-side.ts";
 
 export type { IoRedisClient, NodeRedisClient, RedisClient } from "./redis-client.ts";
-export type { RedisSerializer } from "./redis-publications.ts";
+export type { Serializer as RedisSerializer } from "../serializer.ts";
 
 /** What `createRedisEventTarget` needs. */
 export interface CreateRedisEventTargetArgs extends EventTargetOptions {
@@ -31,7 +31,7 @@ export interface CreateRedisEventTargetArgs extends EventTargetOptions {
   /** Subscribes, for this target alone: a connection that subscribes does little else. */
   readonly subscribeClient: RedisClient;
   /** Default `JSON`. */
-  readonly serializer?: RedisSerializer;
+  readonly serializer?: Serializer;
   /** What the names of channels begin with, before the topic. Default `alk:events:`. */
   readonly prefix?: string;
   /** Milliseconds of silence after which the server is asked for a sign of life; after as many again it is given up. Default 2,000; 0: never. */
@@ -81,7 +81,7 @@ class RedisTransport implements Transport {
   readonly #subscribeClient: RedisClient;
   readonly #publisher: Side;
   readonly #subscriber: Side;
-  readonly #serializer: RedisSerializer;
+  readonly #serializer: Serializer;
   readonly #prefix: string;
   readonly #channels = new Map<string, Held>();
   readonly #globs = new Map<string, Held>();
