@@ -131,7 +131,7 @@ function reconnecting(url: string, WebSocket: WebSocketClass, options: HubEventT
     },
     subscribe: (filter) => link.subscribe(filter),
     unsubscribe: (filter) => link.unsubscribe(filter),
-    publish: (envelope) => link.publish(envelope),
+    post: (envelope) => link.post(envelope),
     close() {
       closed = true;
       clearTimeout(timer);

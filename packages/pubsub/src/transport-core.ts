@@ -61,6 +61,11 @@ export class TransportCore implements Core, Receiver {
   readonly closed: Promise<void> = new Promise((resolve) => (this.#markClosed = resolve));
 
   constructor(transport: Transport, options: CoreOptions) {
+    if (transport.post === undefined && transport.publish === undefined)
+      throw new PubSubError(
+        "INVALID_OPTION",
+        "The transport has neither post nor publish; one of them has to be there.",
+      );
     this.#transport = transport;
     this.#options = {
       connectTimeout: 10_000,
@@ -123,7 +128,7 @@ export class TransportCore implements Core, Receiver {
     let accepted: Promise<void> | void = undefined;
     try {
       const sent = echo ? withOrigin(envelope, this.#origin()) : envelope;
-      if (this.#transport.post === undefined) accepted = this.#transport.publish(sent);
+      if (this.#transport.post === undefined) accepted = this.#transport.publish?.(sent);
       else {
         const posted = this.#transport.post(sent);
         if (posted !== undefined) return this.#outbound.track(envelope, owner, posted, !echo);

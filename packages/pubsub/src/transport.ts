@@ -179,13 +179,14 @@ export interface Transport {
   unsubscribe(filter: Filter): Promise<void> | void;
   /**
    * Sends one envelope; resolves as `supports.publishAck` says, in the order of the calls for one topic. Rejects alone:
-   * `PAYLOAD` if it cannot be encoded, `INTERRUPTED` if a cut left it unacknowledged, `TIMEOUT` if no answer came.
+   * `PAYLOAD` if it cannot be encoded, `INTERRUPTED` if a cut left it unacknowledged, `TIMEOUT` if no answer came. Left out
+   * where there is `post`; one of the two has to be there.
    */
-  publish(envelope: EventEnvelope): Promise<void> | void;
+  publish?(envelope: EventEnvelope): Promise<void> | void;
   /**
    * As `publish`, for transports that hear of many at once: no promise is made for each. What it returns tells its waiter,
    * which the core sets at once, of the answer, and not before `post` has returned; `undefined` for «done at once». A throw
-   * counts as a rejection. Where it is there, the core calls it instead.
+   * counts as a rejection. Where it is there, the core calls it, and never `publish`.
    */
   post?(envelope: EventEnvelope): Posted | undefined;
   /** Releases everything. Called once, also while interrupted; publishes still pending may reject with `CLOSED`. */

@@ -391,12 +391,6 @@ class NatsTransport implements Transport {
 
   // -------------------------------------------------------------------------------------------------------- publishing
 
-  publish(envelope: EventEnvelope): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.post(envelope).waiter = { accepted: resolve, refused: reject };
-    });
-  }
-
   post(envelope: EventEnvelope): Posted {
     const { type, id } = envelope;
     const data = encoder.encode(stringifyWith(this.#serializer, envelope));

@@ -267,12 +267,6 @@ class RedisTransport implements Transport {
       }
   }
 
-  publish(envelope: EventEnvelope): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.post(envelope).waiter = { accepted: resolve, refused: reject };
-    });
-  }
-
   post(envelope: EventEnvelope): Posted {
     return this.#publications.post(this.#prefix + formatTopic(envelope.type, envelope.id), envelope);
   }

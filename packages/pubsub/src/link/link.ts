@@ -30,6 +30,7 @@ export interface Link extends Transport {
   attach(channel: Channel): void;
   /** Says that no further channel will come: the target drains, then throws `DISCONNECTED`. Needed with `reattach`. */
   end(cause: unknown): void;
+  post(envelope: EventEnvelope): Posted | undefined;
   /** Called when the current conversation is over and another `attach` is expected. Set by whoever reconnects. */
   onDetached: ((cause: PubSubError) => void) | undefined;
   /** Called when the far end has welcomed us. */
@@ -210,12 +211,6 @@ class ChannelLink implements Link {
   unsubscribe(filter: Filter): void {
     const ref = this.#forget(filter);
     if (ref !== undefined) this.#session?.unsubscribe(ref);
-  }
-
-  publish(envelope: EventEnvelope): Promise<void> | void {
-    const posted = this.post(envelope);
-    if (posted !== undefined)
-      return new Promise((resolve, reject) => (posted.waiter = { accepted: resolve, refused: reject }));
   }
 
   post(envelope: EventEnvelope): Posted | undefined {

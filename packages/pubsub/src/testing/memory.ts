@@ -3,6 +3,7 @@
  * against each kind of broker, with every message and answer under the hand of a scheduler, and is a real transport
  * between the parts of one process.
  */
+import type { EventEnvelope } from "../envelope.ts";
 import { PubSubError } from "../errors.ts";
 import type { PubSubErrorCode } from "../errors.ts";
 import type { Filter, Supports, Transport } from "../transport.ts";
@@ -54,6 +55,7 @@ export interface Resumption {
 export interface MemoryTransport extends Transport {
   /** Whether the connection is there; false before `open`, after a cut and after `close`. */
   readonly connected: boolean;
+  publish(envelope: EventEnvelope): Promise<void> | void;
   /** Breaks the connection: what is on its way is lost, both ways. This side notices a step later. */
   cut(cause?: unknown): void;
   /** Nothing arrives any more, in either direction, and nobody is told. */
