@@ -2,18 +2,10 @@ import { PubSubError } from "@alkdev/pubsub";
 import type { TypedEvent } from "@alkdev/pubsub";
 import { webSocketChannel } from "@alkdev/pubsub/event-target-websocket";
 import type { WebSocketLike } from "@alkdev/pubsub/event-target-websocket";
-import { connectLink, defineEventTarget } from "@alkdev/pubsub/transport";
-import type { AlkEventTarget, EventTargetOptions, LinkOptions, Transport } from "@alkdev/pubsub/transport";
+import { connectLink, defineEventTarget, waitAfter, withoutPassword } from "@alkdev/pubsub/transport";
+import type { AlkEventTarget, Backoff, EventTargetOptions, LinkOptions, Transport } from "@alkdev/pubsub/transport";
 
-/** How long to wait before connecting again. All times are in milliseconds. */
-export interface Backoff {
-  /** The first wait. Doubled with each attempt that fails. Default 100. */
-  readonly min?: number;
-  /** The longest wait. Default 10,000. */
-  readonly max?: number;
-  /** The part of each wait that is left to chance, from 0 to 1, so that clients do not return in step. Default 0.5. */
-  readonly jitter?: number;
-}
+export type { Backoff } from "@alkdev/pubsub/transport";
 
 /** A WebSocket class: a browser's, or `ws`. */
 export type WebSocketClass = new (url: string) => WebSocketLike;
@@ -57,7 +49,6 @@ export function createHubEventTarget<TEvent extends TypedEvent = TypedEvent>(
 }
 
 function reconnecting(url: string, WebSocket: WebSocketClass, options: HubEventTargetOptions): Transport {
-  const { min = 100, max = 10_000, jitter = 0.5 } = options.backoff ?? {};
   const { firstAttempts = Infinity, attemptTimeout = 10_000 } = options;
   const link = connectLink({ ...options, reattach: true, hub: true });
   let failures = 0;
@@ -99,8 +90,7 @@ function reconnecting(url: string, WebSocket: WebSocketClass, options: HubEventT
       link.end(new PubSubError("DISCONNECTED", problem, { cause }));
       return;
     }
-    const wait = Math.min(max, min * 2 ** Math.min(failures - 1, 30));
-    timer = setTimeout(connect, wait * (1 - jitter * Math.random()));
+    timer = setTimeout(connect, waitAfter(failures - 1, options.backoff));
   }
 
   link.onWelcomed = () => {
@@ -154,11 +144,6 @@ function checkUrl(url: string): void {
       "INVALID_OPTION",
       `${JSON.stringify(withoutPassword(url))} is not the address of a hub; use ws://host:port or wss://host:port.`,
     );
-}
-
-/** An address as messages show it. */
-function withoutPassword(url: string): string {
-  return url.replace(/^([a-z][a-z0-9+.-]*:\/\/)?[^/]*@/i, "$1");
 }
 
 /** The reason of a failed connection, without what a URL may hold of a password. */

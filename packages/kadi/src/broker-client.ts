@@ -1,7 +1,7 @@
 import { createPublicKey, generateKeyPairSync, sign } from "node:crypto";
 import type { KeyObject } from "node:crypto";
 import { PubSubError } from "@alkdev/pubsub";
-import { deadline, onAbort } from "@alkdev/pubsub/transport";
+import { deadline, describe, onAbort, withoutPassword } from "@alkdev/pubsub/transport";
 import { WebSocket } from "ws";
 import { CODES, isObject, parseMessage, RpcError } from "./json-rpc.ts";
 import type { Outcome, Params, RpcId } from "./json-rpc.ts";
@@ -344,14 +344,7 @@ class ClientSession implements BrokerClient {
   }
 }
 
-/** An address as messages show it. */
-export function withoutPassword(url: string): string {
-  return url.replace(/^([a-z][a-z0-9+.-]*:\/\/)?[^/]*@/i, "$1");
-}
-
 /** Why a connection failed, in a few words. */
 function reasonOf(problem: unknown): string {
-  // Several addresses of one name make an error without words.
-  const first: unknown = problem instanceof AggregateError ? problem.errors[0] : problem;
-  return first instanceof Error ? first.message : "it hung up";
+  return problem instanceof Error ? describe(problem) : "it hung up";
 }

@@ -1,8 +1,9 @@
 import type { KeyObject } from "node:crypto";
 import { PayloadError, parseEnvelope, PubSubError } from "@alkdev/pubsub";
 import type { EventEnvelope, Filter, Gap, Supports } from "@alkdev/pubsub";
-import type { Receiver, Transport } from "@alkdev/pubsub/transport";
-import { connectToBroker, DEFAULT_MESSAGE, withoutPassword } from "./broker-client.ts";
+import { waitAfter, withoutPassword } from "@alkdev/pubsub/transport";
+import type { Backoff, Receiver, Transport } from "@alkdev/pubsub/transport";
+import { connectToBroker, DEFAULT_MESSAGE } from "./broker-client.ts";
 import type { BrokerClient, ToolRunner } from "./broker-client.ts";
 import { patternOfType, typeOfDelivery } from "./channels.ts";
 import { CODES, isObject, RpcError } from "./json-rpc.ts";
@@ -18,8 +19,7 @@ export interface BrokerTransportOptions {
   readonly networks?: readonly string[];
   /** In which one attempt to connect must have come to something. Default 10,000. */
   readonly timeout?: number;
-  /** How long to wait before connecting again: doubled from `min` to `max`, less up to half of it by chance. Default 100, 10,000. */
-  readonly backoff?: { readonly min?: number; readonly max?: number };
+  readonly backoff?: Backoff;
   readonly onRequest?: ToolRunner;
   /** What has to be done in each new session before it counts. A rejection ends the session, and is one of connecting. */
   readonly prepare?: (session: BrokerClient) => Promise<void>;
@@ -135,9 +135,7 @@ export class BrokerTransport implements Transport {
 
   #connectLater(): void {
     if (this.#ended.signal.aborted) return;
-    const { min = 100, max = 10_000 } = this.#options.backoff ?? {};
-    const wait = Math.min(max, min * 2 ** Math.min(this.#failures, 30)) * (1 - Math.random() / 2);
-    this.#timer = setTimeout(() => void this.#connectAgain(), wait);
+    this.#timer = setTimeout(() => void this.#connectAgain(), waitAfter(this.#failures, this.#options.backoff));
   }
 
   async #connectAgain(): Promise<void> {

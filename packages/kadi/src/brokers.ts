@@ -1,9 +1,8 @@
 import { OperationError } from "@alkdev/operations";
 import { PubSubError } from "@alkdev/pubsub";
 import type { EventEnvelope } from "@alkdev/pubsub";
-import { coreOf, excerpt } from "@alkdev/pubsub/transport";
+import { coreOf, excerpt, withoutPassword } from "@alkdev/pubsub/transport";
 import { callAt, carrierOf, toRpc } from "./broker-calls.ts";
-import { withoutPassword } from "./broker-client.ts";
 import { openBroker } from "./broker-connection.ts";
 import type { BrokerConnection, BrokerConnectionOptions } from "./broker-connection.ts";
 import { channelOfType } from "./channels.ts";

@@ -138,6 +138,13 @@ export function ours(code: "NOT_READY" | "REFUSED", what: string, error: unknown
 
 /** What went wrong, in the words of whoever said so. */
 export function describe(cause: unknown): string {
+  // Several addresses of one name make an error without words, of those that have some.
+  if (cause instanceof AggregateError && cause.message === "") return describe(cause.errors[0]);
   // It becomes part of a sentence that has a full stop of its own.
   return (cause instanceof Error ? cause.message : String(cause)).replace(/\.$/, "");
+}
+
+/** An address as messages show it. */
+export function withoutPassword(url: string): string {
+  return url.replace(/^([a-z][a-z0-9+.-]*:\/\/)?[^/]*@/i, "$1");
 }

@@ -30,7 +30,9 @@ export { Recent } from "./recent.ts";
 export { Ring } from "./ring.ts";
 export { Matcher } from "./matcher.ts";
 export type { Entry } from "./matcher.ts";
-export { excerpt } from "./errors.ts";
+export { waitAfter } from "./backoff.ts";
+export type { Backoff } from "./backoff.ts";
+export { describe, excerpt, withoutPassword } from "./errors.ts";
 export { isEnvelope, parseEnvelope } from "./envelope.ts";
 export { checkFilter, filterKey, isPattern, matchesFilter, matchesType } from "./topic.ts";
 
