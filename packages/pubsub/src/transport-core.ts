@@ -599,7 +599,9 @@ function topicOf(envelope: EventEnvelope): string {
 
 function withOrigin(envelope: EventEnvelope, origin: string): EventEnvelope {
   // One that is passed on keeps the mark of whoever published it first.
-  return envelope.meta?.origin === undefined ? { ...envelope, meta: { ...envelope.meta, origin } } : envelope;
+  const { type, id, payload, meta } = envelope;
+  if (meta === undefined) return { type, id, payload, meta: { origin } };
+  return meta.origin === undefined ? { ...envelope, meta: { ...meta, origin } } : envelope;
 }
 
 function ignore(): void {}

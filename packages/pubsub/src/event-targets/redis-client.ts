@@ -95,6 +95,9 @@ export function connectionOver(client: RedisClient, option: string): Connection 
   throw new PubSubError("INVALID_OPTION", `${option} has to be a client of ioredis or of node-redis.`);
 }
 
+/** Commands that are written at once. */
+const GATHERED = 32;
+
 type Listeners = Readonly<Record<string, Listener>>;
 
 class IoRedis implements Connection {
@@ -102,6 +105,7 @@ class IoRedis implements Connection {
   readonly #commands: IoRedisClient;
   #listeners: Listeners = {};
   #corked: IoRedisClient["stream"];
+  #gathered = 0;
 
   constructor(client: IoRedisClient) {
     this.#client = client;
@@ -146,11 +150,22 @@ class IoRedis implements Connection {
     return this.#commands.publish(channel, text);
   }
 
-  /** What is published in one tick is written at once, where each command would be a write of its own. */
+  /**
+   * What is published in one tick is written in few writes, where each command would be one of its own; not in one, so that
+   * Redis is at work meanwhile.
+   */
   #gather(): void {
     const { stream } = this.#client;
-    if (stream === undefined || stream === this.#corked) return;
+    if (stream === undefined) return;
+    if (stream === this.#corked) {
+      if (++this.#gathered < GATHERED) return;
+      stream.uncork();
+      stream.cork();
+      this.#gathered = 0;
+      return;
+    }
     this.#corked = stream;
+    this.#gathered = 0;
     stream.cork();
     queueMicrotask(() => {
       this.#corked = undefined;
