@@ -8,6 +8,7 @@ import { expect, onTestFinished, test, vi } from "vitest";
 import { Opened, runConformance } from "./fixtures/conformance.ts";
 import { delayed } from "./fixtures/delayed.ts";
 import { PIPE } from "./fixtures/pipe.ts";
+import { times } from "./fixtures/proofs.ts";
 import { startPython } from "./fixtures/python.ts";
 import type { RemoteEnd } from "./fixtures/remote.ts";
 import { over, startSockets } from "./fixtures/websocket.ts";
@@ -16,7 +17,7 @@ import { over, startSockets } from "./fixtures/websocket.ts";
 vi.setConfig({ testTimeout: 120_000 });
 
 /** How often each instant is tried. */
-const INSTANTS = 10_000;
+const INSTANTS = times(10_000, 1000);
 
 /** Python at the far end of a pipe, and what the world does to that. */
 interface Pipe {
