@@ -20,6 +20,7 @@ export const PROGRAMS = {
   python3: { commands: ["python3"], package: "python3", for: "the examples in Python" },
   unshare: { commands: ["unshare"], package: "util-linux", for: "the tests over iroh, in a network of their own" },
   ip: { commands: ["ip"], package: "iproute2", for: "the tests over iroh, in a network of their own" },
+  openssl: { commands: ["openssl"], package: "openssl", for: "the tests over TLS" },
   setpriv: { commands: ["setpriv"], package: "util-linux", for: "the tests over servers" },
   "nats-server": {
     commands: ["nats-server", "/usr/sbin/nats-server"],
