@@ -3,6 +3,7 @@ import { appendFileSync } from "node:fs";
 import process from "node:process";
 import { describe, test } from "vitest";
 import { FAULTS, runFault } from "./fixtures/broker-faults.ts";
+import { natsUnderTest } from "./fixtures/broker-nats.ts";
 import { redisUnderTest } from "./fixtures/broker-redis.ts";
 
 /** `npm run stress` wants to know what came of it, of each broker with and without numbers. */
@@ -12,6 +13,7 @@ const BROKERS = [
   { broker: redisUnderTest("ioredis 5"), sequences: [false] },
   { broker: redisUnderTest("ioredis 6"), sequences: [true] },
   { broker: redisUnderTest("node-redis 6"), sequences: [false] },
+  { broker: natsUnderTest(), sequences: [false, true] },
 ];
 
 const SAYS = {
