@@ -27,6 +27,17 @@ export const PROGRAMS = {
     package: "nats-server",
     for: "the tests over NATS",
   },
+  postgres: {
+    // Debian has it beside the path, each version in a folder of its own.
+    commands: ["/usr/lib/postgresql/17/bin/postgres", "/usr/lib/postgresql/15/bin/postgres", "postgres"],
+    package: "postgresql",
+    for: "the tests over Postgres",
+  },
+  pgbouncer: {
+    commands: ["pgbouncer", "/usr/sbin/pgbouncer"],
+    package: "pgbouncer",
+    for: "the tests over Postgres",
+  },
   "redis-server": { commands: ["redis-server"], package: "redis-server", for: "the tests over Redis" },
   "redis-cli": { commands: ["redis-cli"], package: "redis-tools", for: "the tests over Redis" },
 };
