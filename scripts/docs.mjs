@@ -10,6 +10,7 @@ import { createBroadcastChannelEventTarget } from "@alkdev/pubsub/event-target-b
 import { createIrohEventTarget, irohChannel } from "@alkdev/pubsub/event-target-iroh";
 import { createMessagePortEventTarget } from "@alkdev/pubsub/event-target-message-port";
 import { createNatsEventTarget } from "@alkdev/pubsub/event-target-nats";
+import { createPostgresEventTarget } from "@alkdev/pubsub/event-target-postgres";
 import { createRedisEventTarget } from "@alkdev/pubsub/event-target-redis";
 import { createParentProcessEventTarget, createStdioEventTarget } from "@alkdev/pubsub/event-target-stdio";
 import { createMainThreadEventTarget, createWorkerEventTarget } from "@alkdev/pubsub/event-target-worker";
@@ -112,6 +113,9 @@ async function* targets() {
   const connection = { flush() {}, status() {}, info: { max_payload: 1024 * 1024 } };
   const nats = createNatsEventTarget({ connection });
   yield { name: "NATS", call: "createNatsEventTarget({ … })", supports: nats.supports };
+  const pool = { connect() {}, on() {}, off() {}, Client: Object, options: {} };
+  const postgres = createPostgresEventTarget({ pool });
+  yield { name: "Postgres", call: "createPostgresEventTarget({ … })", supports: postgres.supports };
   const client = createHubEventTarget(server.url);
   yield { name: "hub, reconnecting", call: "createHubEventTarget(url)", supports: (await ready(client)).supports };
   yield { name: "inside the hub", call: "hub.eventTarget", supports: (await ready(server.hub.eventTarget)).supports };

@@ -4,6 +4,7 @@ import process from "node:process";
 import { describe, test } from "vitest";
 import { FAULTS, runFault } from "./fixtures/broker-faults.ts";
 import { natsUnderTest } from "./fixtures/broker-nats.ts";
+import { postgresUnderTest } from "./fixtures/broker-postgres.ts";
 import { redisUnderTest } from "./fixtures/broker-redis.ts";
 
 /** `npm run stress` wants to know what came of it, of each broker with and without numbers. */
@@ -14,6 +15,7 @@ const BROKERS = [
   { broker: redisUnderTest("ioredis 6"), sequences: [true] },
   { broker: redisUnderTest("node-redis 6"), sequences: [false] },
   { broker: natsUnderTest(), sequences: [false, true] },
+  { broker: postgresUnderTest, sequences: [false, true] },
 ];
 
 const SAYS = {

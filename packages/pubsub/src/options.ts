@@ -1,5 +1,6 @@
 import { checkSignal } from "./abort.ts";
 import type { ListenOptions } from "./api.ts";
+import type { Backoff } from "./backoff.ts";
 import { excerpt, PubSubError } from "./errors.ts";
 import type { OnGap } from "./queue.ts";
 
@@ -32,6 +33,12 @@ export function checkListening({ signal, onGap, group, own }: ListenOptions): vo
 export function checkTimeout(name: string, value: number | undefined): void {
   if (value !== undefined && (typeof value !== "number" || !(value >= 0)))
     throw new PubSubError("INVALID_OPTION", `${name} must be a number of milliseconds, not ${excerpt(value)}.`);
+}
+
+export function checkBackoff({ jitter = 0, ...times }: Backoff = {}): void {
+  for (const [name, value] of Object.entries(times)) checkTimeout(`backoff.${name}`, value);
+  if (typeof jitter !== "number" || !(jitter >= 0 && jitter <= 1))
+    throw new PubSubError("INVALID_OPTION", `backoff.jitter must be a number from 0 to 1, not ${excerpt(jitter)}.`);
 }
 
 export function checkTarget(target: unknown): EventTarget {

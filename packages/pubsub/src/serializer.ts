@@ -1,5 +1,6 @@
 import type { EventEnvelope } from "./envelope.ts";
-import { describe, PayloadError } from "./errors.ts";
+import { parseEnvelope } from "./envelope.ts";
+import { describe, PayloadError, PubSubError } from "./errors.ts";
 import { Outgoing } from "./link/output.ts";
 
 /** Turns envelopes into what is published, and back. `JSON` is one. */
@@ -17,4 +18,17 @@ export function stringifyWith(serializer: Serializer, envelope: EventEnvelope): 
     const { type, id } = envelope;
     throw new PayloadError(type, id, `The serializer cannot stringify the payload: ${describe(cause)}`, { cause });
   }
+}
+
+/** What a broker has delivered. @param from where it was published to @throws PubSubError `MALFORMED` */
+export function parseWith(serializer: Serializer, text: string, from: string): EventEnvelope {
+  let event: unknown;
+  try {
+    event = serializer.parse(text);
+  } catch (cause) {
+    throw new PubSubError("MALFORMED", `What was published to ${from} cannot be parsed: ${describe(cause)}.`, {
+      cause,
+    });
+  }
+  return parseEnvelope(event);
 }
