@@ -87,7 +87,8 @@ export function pubsub(args: readonly string[], options: RunOptions = {}): Run {
 /** Starts any command, in an environment that says nothing of hubs and colours. */
 export function start(command: string, args: readonly string[], options: RunOptions = {}): Run {
   const env: NodeJS.ProcessEnv = { ...process.env };
-  for (const name of ["PUBSUB_URL", "NO_COLOR", "FORCE_COLOR", "CI"]) delete env[name];
+  for (const name of ["PUBSUB_URL", "PUBSUB_BACKPLANE", "KADI_BACKPLANE", "NO_COLOR", "FORCE_COLOR", "CI"])
+    delete env[name];
   const run = new Run(spawn(command, args, { env: { ...env, ...options.env } }), options.readStdout ?? true);
   if (options.input !== undefined) run.child.stdin.end(options.input);
   return run;

@@ -1,6 +1,7 @@
 import process from "node:process";
 import { PubSubError } from "@alkdev/pubsub";
 import type { Status } from "@alkdev/pubsub";
+import { openEventTarget } from "@alkdev/pubsub/open";
 import type { AlkEventTarget } from "@alkdev/pubsub/transport";
 import { WebSocket } from "ws";
 import { createHubEventTarget } from "../client-node.ts";
@@ -10,30 +11,48 @@ import { complain, reasonOf, rootOf, say } from "./terminal.ts";
 
 const DEFAULT_URL = "ws://localhost:8080";
 
-/** How long a hub has to answer, in milliseconds. */
+/** How long a hub or a broker has to answer, in milliseconds. */
 const ANSWER_WITHIN = 5000;
 
-/** The hub's address: the option, else the environment, else the usual one. @throws UsageError */
-export function hubUrl(command: string, option: string | undefined): URL {
-  const fromEnvironment = process.env["PUBSUB_URL"] === "" ? undefined : process.env["PUBSUB_URL"];
-  const text = option ?? fromEnvironment ?? DEFAULT_URL;
-  const name = option === undefined ? "PUBSUB_URL" : "--url";
-  const problem = (hint: string): UsageError =>
-    new UsageError(command, `${name} is ${JSON.stringify(text)}, which is not the address of a hub; use ${hint}`);
+/** Where events go: the option, else the environment, else the usual hub. @throws UsageError */
+export function addressOf(command: string, option: string | undefined): URL {
+  if (option !== undefined) return parseAddress(command, "--url", option);
+  return parseAddress(command, "PUBSUB_URL", process.env["PUBSUB_URL"] || DEFAULT_URL);
+}
+
+/**
+ * Reads an address as far as a hub's has to be; what opens the others knows theirs.
+ *
+ * @param name what the address was given as
+ * @throws UsageError where it surely is none
+ */
+export function parseAddress(command: string, name: string, text: string): URL {
+  // One that cannot be read may have its password anywhere before the last @.
+  const shown = text.trim().replace(/^([a-z][a-z\d+.-]*:\/\/)?.*@/is, "$1");
+  const problem = (hint = "ws://host:port, redis://host:port or nats://host:port"): UsageError =>
+    new UsageError(
+      command,
+      `${name} is ${JSON.stringify(shown)}, which is not the address of a hub or a broker; use ${hint}`,
+    );
   let url: URL;
   try {
     url = new URL(text);
   } catch {
-    throw problem("ws://host:port or wss://host:port");
+    throw problem();
   }
   if (url.protocol === "http:" || url.protocol === "https:")
-    throw problem(text.trim().replace(/^http/i, "ws").replace(/\/$/, ""));
-  if (url.protocol !== "ws:" && url.protocol !== "wss:")
-    // localhost:8080 is a URL too, of the scheme localhost.
-    throw problem(text.includes("//") ? "ws://host:port or wss://host:port" : `ws://${text}`);
+    throw problem(shown.replace(/^http/i, "ws").replace(/\/$/, ""));
+  // That is a URL too, of the scheme localhost.
+  if (/^[^:/]+:\d+($|\/)/.test(shown)) throw problem(`ws://${shown}`);
+  // What is published there nobody else would hear.
+  if (url.protocol === "memory:") throw problem();
   // No server sees a fragment, so that WebSockets refuse one.
-  url.hash = "";
+  if (isHub(url)) url.hash = "";
   return url;
+}
+
+function isHub({ protocol }: URL): boolean {
+  return protocol === "ws:" || protocol === "wss:";
 }
 
 /** The address as it is shown: what a URL may hold of a password stays out. */
@@ -42,11 +61,31 @@ export function nameOf({ protocol, host, pathname }: URL): string {
 }
 
 /**
- * A connection to a hub, ready; undefined if the signal was aborted before.
+ * A connection to a hub or a broker, ready; undefined if the signal was aborted before.
  *
- * @throws CliError if there is no hub, after one attempt
+ * @param onError told of what concerns no one call
+ * @throws CliError if there is no hub, after one attempt; what `openEventTarget` throws
  */
-export async function connect(url: URL, signal: AbortSignal): Promise<AlkEventTarget | undefined> {
+export async function connect(
+  url: URL,
+  signal: AbortSignal,
+  onError: (error: unknown) => void = complain,
+): Promise<AlkEventTarget | undefined> {
+  if (isHub(url)) return connectToHub(url, signal, onError);
+  try {
+    return await openEventTarget(url, { signal, onError, connectTimeout: ANSWER_WITHIN });
+  } catch (error) {
+    if (signal.aborted) return undefined;
+    throw error;
+  }
+}
+
+/** With more to say of what is wrong, and of how to start one, than any library could. */
+async function connectToHub(
+  url: URL,
+  signal: AbortSignal,
+  onError: (error: unknown) => void,
+): Promise<AlkEventTarget | undefined> {
   let problem: Error | undefined;
   let opened = false;
   /** Keeps the error itself: of a host with several addresses, its message is empty and its code says all. */
@@ -60,7 +99,7 @@ export async function connect(url: URL, signal: AbortSignal): Promise<AlkEventTa
   const target = createHubEventTarget(url.href, {
     firstAttempts: 1,
     attemptTimeout: ANSWER_WITHIN,
-    onError: complain,
+    onError,
     WebSocket: Socket as unknown as NonNullable<HubEventTargetOptions["WebSocket"]>,
   });
   const cause = await settled(target, signal);

@@ -15,6 +15,9 @@ Options:
                          only listen (EventSource, curl); &id=ID for one id, both again for more
       --token-file FILE  lets in only whoever names the token that FILE holds (else 401): as the header
                          Authorization: Bearer TOKEN, or, as pages must, in the address: ?token=TOKEN
+      --backplane URL    joins this hub with all others that name the same one: Redis, NATS or a hub
+                         (see "pubsub help"); whoever is at any of them gets what it subscribed to
+                         (default: the environment's PUBSUB_BACKPLANE, else none)
   -h, --help             shows this
 
 GET /status answers with the hub's figures as JSON. A consumer of events that is cut off and back
@@ -27,6 +30,7 @@ Examples:
   curl http://127.0.0.1:8080/status
   pubsub hub --events
   curl -N 'http://127.0.0.1:8080/events?type=host.*'
+  pubsub hub --backplane redis://localhost:6379
   pubsub hub --token-file secret & pubsub tail '**' --url "ws://localhost:8080/?token=$(cat secret)"
 `,
   tail: `Usage: pubsub tail PATTERN [ID] [options]
@@ -39,7 +43,8 @@ listens, it says "live" on stderr: what is published after that is printed, or i
   ID       only events with this id ('' is the empty one); without, all of them
 
 Options:
-  -u, --url URL    the hub (default: the environment's PUBSUB_URL, else ws://localhost:8080)
+  -u, --url URL    the hub, or a broker without one: redis://…, nats://…, see "pubsub help"
+                   (default: the environment's PUBSUB_URL, else ws://localhost:8080)
       --json       prints each event as one line of JSON (NDJSON): {"type":…,"id":…,"payload":…}
   -n, --count N    ends after N events
   -h, --help       shows this
@@ -56,6 +61,7 @@ Examples:
   pubsub tail session.status proj_123
   pubsub tail '**' --json | jq .payload
   pubsub tail demo.note --count 1 --url ws://events.example:8080
+  pubsub tail '**' --url redis://localhost:6379
 `,
   publish: `Usage: pubsub publish TYPE ID [PAYLOAD | -] [options]
 
@@ -68,7 +74,8 @@ Publishes one event, or with - one for each line of stdin, and ends once all are
   -        reads payloads from stdin, one line of JSON (NDJSON) for each event, in order
 
 Options:
-  -u, --url URL    the hub (default: the environment's PUBSUB_URL, else ws://localhost:8080)
+  -u, --url URL    the hub, or a broker without one: redis://…, nats://…, see "pubsub help"
+                   (default: the environment's PUBSUB_URL, else ws://localhost:8080)
   -h, --help       shows this
 
 With -, empty lines are skipped. A line that is not JSON, or that fails otherwise, is reported with its
@@ -85,6 +92,7 @@ Examples:
   pubsub publish session.closed proj_123
   echo '{"note":"hi"}' | pubsub publish demo.note me -
   jq -c '.[]' notes.json | pubsub publish demo.note me -
+  pubsub publish demo.note me '{"note":"hi"}' --url nats://localhost:4222
 `,
 };
 
@@ -108,9 +116,17 @@ Examples, each in a terminal of its own:
   pubsub publish host.cpu web-1 '{"load":0.4}'
   echo '{"load":0.5}' | pubsub publish host.cpu web-1 -
 
+Addresses (--url, --backplane):
+  ws://host:port, wss://                        a hub; its token as ?token=TOKEN
+  redis://user:password@host:6379, rediss://    Redis, where ioredis or redis is installed
+  nats://user:password@host:4222, tls://        NATS, where @nats-io/transport-node is installed
+  ?prefix=NAME at the end keeps those apart on one Redis or NATS that name different ones.
+
 Environment:
-  PUBSUB_URL  the hub to use where no --url is given, instead of ws://localhost:8080
-  NO_COLOR    no colours; there are none in any case where stdout is not a terminal
+  PUBSUB_URL        the address to use where no --url is given, instead of ws://localhost:8080
+  PUBSUB_BACKPLANE  what hubs share where no --backplane is given; a password in an address belongs
+                    here: what is on a command line everybody on this machine can read
+  NO_COLOR          no colours; there are none in any case where stdout is not a terminal
 
 Exit codes: 0 it worked; 1 it failed; 2 the command line is wrong, and nothing was tried;
 130 ^C stopped a publish.

@@ -3,10 +3,12 @@ import type { IncomingMessage } from "node:http";
 import { readFile } from "node:fs/promises";
 import process from "node:process";
 import { PubSubError } from "@alkdev/pubsub";
+import type { AlkEventTarget } from "@alkdev/pubsub/transport";
 import { createHubServer } from "../server.ts";
 import type { HubServer } from "../server.ts";
 import { CliError, UsageError, wholeNumber } from "./arguments.ts";
 import type { Arguments, OptionTypes } from "./arguments.ts";
+import { backplaneOf, joinedBy, openBackplane } from "./backplane.ts";
 import { cannotListen, isLoopback } from "./listening.ts";
 import { complain, say, Stopper } from "./terminal.ts";
 
@@ -16,6 +18,7 @@ export const hubOptions: OptionTypes = {
   "allow-host": { type: "string", multiple: true },
   events: { type: "boolean" },
   "token-file": { type: "string" },
+  backplane: { type: "string" },
 };
 
 /** Runs a hub until a signal ends it. */
@@ -27,13 +30,18 @@ export async function hub(args: Arguments): Promise<number> {
   const host = args.text("host") ?? "127.0.0.1";
   const allowedHosts = args.texts("allow-host");
   const events = args.flag("events");
+  const shared = backplaneOf("hub", args.text("backplane"), "PUBSUB_BACKPLANE");
   const token = await tokenOf(args.text("token-file"));
   const stop = new Stopper();
+  let backplane: AlkEventTarget | undefined;
   try {
+    backplane = await openBackplane(shared, stop.signal, complain);
+    if (stop.stopped) return 0;
     let server: HubServer;
     try {
       server = await createHubServer({
         ...{ port, host, allowedHosts, events, onError: complain },
+        ...(backplane !== undefined && { backplane }),
         ...(token !== undefined && { authenticate: whoHas(token) }),
       });
     } catch (error) {
@@ -41,7 +49,7 @@ export async function hub(args: Arguments): Promise<number> {
     }
     const http = server.url.replace(/^ws/, "http");
     const stream = events ? `, events at GET ${http}/events?type=**` : "";
-    process.stdout.write(`hub: ${server.url}, figures at GET ${http}/status${stream}\n`);
+    process.stdout.write(`hub: ${server.url}, figures at GET ${http}/status${stream}${joinedBy(shared)}\n`);
     if (!isLoopback(host))
       say(
         `Whoever ${token === undefined ? `can reach ${host}` : "has the token"} can publish and subscribe. Names other than localhost need --allow-host${allowedHosts.length > 0 ? `; allowed: ${allowedHosts.join(", ")}` : ""}.`,
@@ -51,6 +59,7 @@ export async function hub(args: Arguments): Promise<number> {
     return 0;
   } finally {
     stop.release();
+    await backplane?.close();
   }
 }
 

@@ -5,7 +5,7 @@ import type { PubSub } from "@alkdev/pubsub";
 import type { AlkEventTarget } from "@alkdev/pubsub/transport";
 import { UsageError } from "./arguments.ts";
 import type { Arguments, OptionTypes } from "./arguments.ts";
-import { connect, hubUrl, readyAgain, sayStatus } from "./connection.ts";
+import { addressOf, connect, readyAgain, sayStatus } from "./connection.ts";
 import { linesOf } from "./lines.ts";
 import type { Line } from "./lines.ts";
 import { complain, printable, say, Stopper } from "./terminal.ts";
@@ -26,7 +26,7 @@ export async function publish(args: Arguments): Promise<number> {
       `publish takes a type, an id and one payload, and there is also ${JSON.stringify(more[0])}; quote a payload as one word: '{"note":"hi"}'`,
     );
   const payload = text === undefined || text === "-" ? null : parsePayload(text);
-  const url = hubUrl("publish", args.text("url"));
+  const url = addressOf("publish", args.text("url"));
   // The library itself says whether these can be published to, before anything is sent or read.
   await createPubSub().publish(type, id, null);
 

@@ -4,7 +4,7 @@ import type { EventEnvelope, Gap } from "@alkdev/pubsub";
 import { checkFilter } from "@alkdev/pubsub/transport";
 import { CliError, UsageError, wholeNumber } from "./arguments.ts";
 import type { Arguments, OptionTypes } from "./arguments.ts";
-import { connect, hubUrl, nameOf, sayStatus } from "./connection.ts";
+import { addressOf, connect, nameOf, sayStatus } from "./connection.ts";
 import { hasColours, print, printable, say, Stopper } from "./terminal.ts";
 
 export const tailOptions: OptionTypes = {
@@ -27,7 +27,7 @@ export async function tail(args: Arguments): Promise<number> {
     );
   const count = args.text("count");
   let left = count === undefined ? Infinity : wholeNumber("tail", "count", count, 1, Number.MAX_SAFE_INTEGER);
-  const url = hubUrl("tail", args.text("url"));
+  const url = addressOf("tail", args.text("url"));
   checkFilter({ type: pattern, id });
   const stop = new Stopper();
   stop.watchStdout();
