@@ -1,11 +1,12 @@
 // The command, as a process of its own.
 import { fileURLToPath } from "node:url";
-import { createHubServer } from "@alkdev/hub";
 import { createServer } from "node:net";
 import type { AddressInfo } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
 import { start } from "../../hub/test/cli-support.ts";
 import type { Run } from "../../hub/test/cli-support.ts";
+import { startServer } from "../../pubsub/test/fixtures/servers.ts";
+import { BACKPLANES } from "./fixtures/backplanes.ts";
 import { call, openAbility, openAgent, openBroker } from "./fixtures/open.ts";
 
 const BIN = fileURLToPath(new URL("../bin/kadi.js", import.meta.url));
@@ -62,14 +63,35 @@ test("without MCP's SDK a broker runs, and whoever wants MCP is told what to ins
   }
 });
 
-test("two with the same --backplane are one", async () => {
-  const hub = await createHubServer({ port: 0 });
-  onTestFinished(() => hub.close());
-  const [one, other] = await Promise.all([broker("--backplane", hub.url), broker("--backplane", hub.url)]);
+test.each(Object.entries(BACKPLANES))("two with the same --backplane are one: %s", async (_, { open }) => {
+  const shared = await open();
+  const url = shared.url(shared.port);
+  const [one, other] = await Promise.all([
+    broker("--backplane", url),
+    broker("--backplane", `${url}/`, "--network", "team"),
+  ]);
+  expect(one.run.stdout).toContain(`/status, joined with others by ${url}\n`);
   await openAbility(one.url, { tool: () => 1 });
   expect(await call(await openAgent(other.url), "tool")).toBe(1);
+  await shared.restart();
+  await one.run.said("stderr", /^backplane interrupted: .*; connecting again\n[^]*backplane ready\n/);
   one.run.child.kill("SIGINT");
   expect(await one.run.ended).toBe(0);
+});
+
+test("what brokers are to share and cannot be reached is said in one line; it may be in the environment", async () => {
+  const server = await startServer("redis", { args: ["--requirepass", "right"] });
+  onTestFinished(() => server.end());
+  const env = { KADI_BACKPLANE: `redis://:s3cret@127.0.0.1:${server.port}` };
+  const refused = start(process.execPath, [BIN, "broker", "--port", "0"], { env });
+  expect(await refused.ended).toBe(1);
+  expect(refused.stderr).toMatch(/^kadi: redis:\/\/127\.0\.0\.1:\d+ does not let this client in: .*\n$/);
+  expect(refused.stderr).not.toContain("s3cret");
+  const nobody = kadi("broker", "--port", "0", "--backplane", "ws://127.0.0.1:1");
+  expect(await nobody.ended).toBe(1);
+  expect(nobody.stderr).toBe(
+    "kadi: no hub at ws://127.0.0.1:1 (connection refused); start one with: pubsub hub --port 1\n",
+  );
 });
 
 test("kadi tools lists what there is, and kadi call calls it", async () => {
@@ -154,7 +176,8 @@ test.each([
   [["mcp", "extra"], /^kadi: mcp takes options only/],
   [["broker", "--mcp-network", "a"], /^kadi: MCP clients need a token/],
   [["broker", "--port", "x"], /^kadi: --port takes a whole number/],
-  [["broker", "--backplane", "amqp://localhost"], /^kadi: --backplane takes the address of a hub/],
+  [["broker", "--backplane", "localhost:6379"], /^kadi: --backplane is "localhost:6379", which is not the address of/],
+  [["broker", "--backplane", "smtp://localhost"], /^kadi: Nothing opens URLs that begin with "smtp:"\. Known are/],
   [["brokr"], /^kadi: there is no command "brokr"; did you mean broker\?\nSee: kadi help\n$/],
   [[], /^kadi: a command is missing: broker, events, tools, call or mcp/],
   [["events"], /^kadi: events needs a channel or a pattern/],

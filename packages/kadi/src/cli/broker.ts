@@ -1,6 +1,16 @@
 import process from "node:process";
-import { createHubEventTarget } from "@alkdev/hub";
-import { cannotListen, complainAs, isLoopback, say, Stopper, UsageError, wholeNumber } from "@alkdev/hub/parts";
+import {
+  backplaneOf,
+  cannotListen,
+  complainAs,
+  isLoopback,
+  joinedBy,
+  openBackplane,
+  say,
+  Stopper,
+  UsageError,
+  wholeNumber,
+} from "@alkdev/hub/parts";
 import type { Arguments, OptionTypes } from "@alkdev/hub/parts";
 import { createKadiBroker } from "../broker.ts";
 import type { AlkEventTarget } from "@alkdev/pubsub/transport";
@@ -17,22 +27,6 @@ export const brokerOptions: OptionTypes = {
   "mcp-network": { type: "string", multiple: true },
 };
 
-/** What brokers share, by the scheme of its address. */
-const BACKPLANES: Readonly<Record<string, (url: string, onError: (error: unknown) => void) => AlkEventTarget>> = {
-  "ws:": (url, onError) => createHubEventTarget(url, { onError }),
-  "wss:": (url, onError) => createHubEventTarget(url, { onError }),
-};
-
-/** @throws UsageError */
-function openBackplane(url: string, onError: (error: unknown) => void): AlkEventTarget {
-  const open = URL.canParse(url) ? BACKPLANES[new URL(url).protocol] : undefined;
-  if (open !== undefined) return open(url, onError);
-  throw new UsageError(
-    "broker",
-    `--backplane takes the address of a hub, such as ws://localhost:8081, not ${JSON.stringify(url)}`,
-  );
-}
-
 /** Runs a broker until a signal ends it. */
 export async function broker(args: Arguments): Promise<number> {
   const [extra] = args.positionals;
@@ -42,13 +36,15 @@ export async function broker(args: Arguments): Promise<number> {
   const host = args.text("host") ?? "127.0.0.1";
   const allowedHosts = args.texts("allow-host");
   const networks = [GLOBAL, ...args.texts("network")];
-  const shared = args.text("backplane");
+  const shared = backplaneOf("broker", args.text("backplane"), "KADI_BACKPLANE");
   const mcp = mcpOf(args);
   const onError = (error: unknown): void => complainAs("kadi", error);
   const stop = new Stopper();
-  const backplane = shared === undefined ? undefined : openBackplane(shared, onError);
+  let backplane: AlkEventTarget | undefined;
   let running: KadiBroker | undefined;
   try {
+    backplane = await openBackplane(shared, stop.signal, onError);
+    if (stop.stopped) return 0;
     try {
       running = await createKadiBroker({
         port,
@@ -62,9 +58,8 @@ export async function broker(args: Arguments): Promise<number> {
     } catch (error) {
       throw await cannotListen(error, host, port, "kadi broker");
     }
-    const joined = shared === undefined ? "" : `, joined with others by ${shared.replace(/\/\/[^/]*@/, "//")}`;
     const http = running.url.replace(/^ws/, "http");
-    process.stdout.write(`broker: ${running.url}, figures at GET ${http}/status${joined}\n`);
+    process.stdout.write(`broker: ${running.url}, figures at GET ${http}/status${joinedBy(shared)}\n`);
     if (mcp !== undefined)
       process.stdout.write(`mcp: ${http}/mcp, for whoever has the token: ${mcp.networks.join(", ")}\n`);
     if (!isLoopback(host))

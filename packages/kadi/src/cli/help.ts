@@ -12,8 +12,8 @@ Options:
                          pages may connect; give it again for more. Everything else is refused (403).
   -n, --network NAME     a network that any key may join, beside "global"; give it again for more.
                          Who may join what, by key, is the option authorize of createKadiBroker.
-      --backplane URL    joins this broker with all others that name the same one: ws:// or wss://, a hub
-                         (pubsub hub)
+      --backplane URL    joins this broker with all others that name the same one, see "kadi help"
+                         (default: the environment's KADI_BACKPLANE, else none)
       --mcp-token TOKEN  lets MCP clients in that send it, at /mcp (default: the environment's
                          KADI_MCP_TOKEN, which others do not see in the list of processes; else none)
       --mcp-network NAME a network whose tools they see and call (default: global); again for more
@@ -25,6 +25,7 @@ Examples:
   kadi broker
   kadi broker --port 9000 --network team-a --network team-b
   kadi broker --backplane ws://localhost:8081
+  kadi broker --backplane redis://localhost:6379
   KADI_MCP_TOKEN=$(openssl rand -hex 32) kadi broker
 `,
   events: `Usage: kadi events PATTERN... [options]
@@ -114,8 +115,16 @@ Options:
   -h, --help     shows this, or all about a command
       --version  shows the version
 
+What brokers may share (--backplane):
+  ws://host:port, wss://                        a hub ("pubsub hub"); its token as ?token=TOKEN
+  redis://user:password@host:6379, rediss://    Redis, where ioredis or redis is installed
+  nats://user:password@host:4222, tls://        NATS, where @nats-io/transport-node is installed
+  ?prefix=NAME at the end keeps those apart on one Redis or NATS that name different ones.
+
 Environment:
   KADI_URL        the broker to use where no --url is given, instead of ws://localhost:8080
+  KADI_BACKPLANE  what "kadi broker" shares with others, where no --backplane is given; a password in
+                  an address belongs here: what is on a command line everybody on this machine can read
   KADI_MCP_TOKEN  what MCP clients of "kadi broker" send, where no --mcp-token is given
 
 Exit codes: 0 it worked; 1 it failed; 2 the command line is wrong, and nothing was tried;
