@@ -36,13 +36,14 @@ export default [
     ["redis", "createRedisEventTarget", "18 kB"],
     ["nats", "createNatsEventTarget", "18.5 kB"],
     ["postgres", "createPostgresEventTarget", "18.9 kB"],
+    ["amqp", "createAmqpEventTarget", "20.9 kB"],
   ].map(([file, create, limit]) =>
     entry(
       `@alkdev/pubsub/event-target-${file}: ${create}, with createPubSub`,
       { ...IN_PROCESS, [pubsub(`event-targets/${file}`)]: `{ ${create} }` },
       limit,
       // Loaded only where it is there.
-      { ignore: ["@number0/iroh"] },
+      { ignore: ["@number0/iroh", "amqplib"] },
     ),
   ),
   entry(

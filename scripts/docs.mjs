@@ -9,6 +9,7 @@ import { createPubSub } from "@alkdev/pubsub";
 import { createBroadcastChannelEventTarget } from "@alkdev/pubsub/event-target-broadcast-channel";
 import { createIrohEventTarget, irohChannel } from "@alkdev/pubsub/event-target-iroh";
 import { createMessagePortEventTarget } from "@alkdev/pubsub/event-target-message-port";
+import { createAmqpEventTarget } from "@alkdev/pubsub/event-target-amqp";
 import { createNatsEventTarget } from "@alkdev/pubsub/event-target-nats";
 import { createPostgresEventTarget } from "@alkdev/pubsub/event-target-postgres";
 import { createRedisEventTarget } from "@alkdev/pubsub/event-target-redis";
@@ -116,6 +117,8 @@ async function* targets() {
   const pool = { connect() {}, on() {}, off() {}, Client: Object, options: {} };
   const postgres = createPostgresEventTarget({ pool });
   yield { name: "Postgres", call: "createPostgresEventTarget({ … })", supports: postgres.supports };
+  const amqp = createAmqpEventTarget({ url: "amqp://127.0.0.1" });
+  yield { name: "AMQP (RabbitMQ)", call: "createAmqpEventTarget({ … })", supports: amqp.supports };
   const client = createHubEventTarget(server.url);
   yield { name: "hub, reconnecting", call: "createHubEventTarget(url)", supports: (await ready(client)).supports };
   yield { name: "inside the hub", call: "hub.eventTarget", supports: (await ready(server.hub.eventTarget)).supports };

@@ -38,6 +38,11 @@ export const PROGRAMS = {
     package: "pgbouncer",
     for: "the tests over Postgres",
   },
+  "rabbitmq-server": {
+    commands: ["/usr/lib/rabbitmq/bin/rabbitmq-server"],
+    package: "rabbitmq-server",
+    for: "the tests over AMQP",
+  },
   "redis-server": { commands: ["redis-server"], package: "redis-server", for: "the tests over Redis" },
   "redis-cli": { commands: ["redis-cli"], package: "redis-tools", for: "the tests over Redis" },
 };

@@ -1,7 +1,5 @@
-/** What is used of `@number0/iroh`, so that all else compiles without it, and what its promises and errors need. */
-import { onAbort } from "../abort.ts";
+/** What is used of `@number0/iroh`, so that all else compiles without it, and what its errors need. */
 import { describe } from "../errors.ts";
-import { deadline } from "../timers.ts";
 
 /** A connection: a `Connection` of `@number0/iroh` is one. */
 export interface IrohConnection {
@@ -62,33 +60,6 @@ export const CONNECT_TIMEOUT: number = 10_000;
 
 /** Connections whose channel is closing: their listener lets them end by themselves. */
 export const closing: WeakSet<IrohConnection> = new WeakSet();
-
-/** What a promise of the binding gives, unless it takes too long or the signal is aborted; what it gives then is undone. */
-export function within<T>(
-  promise: Promise<T>,
-  milliseconds: number,
-  how: { late: () => unknown; signal?: AbortSignal | undefined; undo?: (value: T) => void },
-): Promise<T> {
-  const { late, signal, undo } = how;
-  return new Promise((resolve, reject) => {
-    let over = false;
-    const settle = (outcome: () => void): void => {
-      over = true;
-      stopTimer();
-      stopSignal();
-      outcome();
-    };
-    const giveUp = (reason: unknown): void => settle(() => reject(reason));
-    const stopTimer = deadline(milliseconds, () => giveUp(late()));
-    const stopSignal = signal === undefined ? nothing : onAbort(signal, () => giveUp(signal.reason));
-    // Aborted meanwhile, before anybody listened.
-    if (signal?.aborted === true) giveUp(signal.reason);
-    promise.then(
-      (value) => (over ? undo?.(value) : settle(() => resolve(value))),
-      (error: unknown) => over || giveUp(error),
-    );
-  });
-}
 
 export function closeNow(connection: IrohConnection, code: number, reason: string): void {
   connection.close(BigInt(code), bytesOf(reason));

@@ -1,7 +1,8 @@
 /** Connecting to a peer of iroh and listening for peers: the ends that `iroh.ts` makes event targets of. */
 import { describe, excerpt, PubSubError, report } from "../errors.ts";
 import { checkTimeout } from "../options.ts";
-import { brief, bytesOf, CLOSE_TIMEOUT, closeNow, closing, CONNECT_TIMEOUT, nothing, within } from "./iroh-binding.ts";
+import { within } from "../within.ts";
+import { brief, bytesOf, CLOSE_TIMEOUT, closeNow, closing, CONNECT_TIMEOUT, nothing } from "./iroh-binding.ts";
 import type { IrohConnection, IrohEndpoint, IrohEndpointBuilder, IrohIncoming, IrohModule } from "./iroh-binding.ts";
 
 const ALPN = "alkdev-pubsub/1";

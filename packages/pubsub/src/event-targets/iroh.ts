@@ -15,7 +15,8 @@ import type { ChannelEventTargetOptions } from "../link/link.ts";
 import { checkTimeout } from "../options.ts";
 import { Ring } from "../ring.ts";
 import { quietDeadline } from "../timers.ts";
-import { brief, CLOSE_TIMEOUT, closeNow, closing, CONNECT_TIMEOUT, nothing, within } from "./iroh-binding.ts";
+import { within } from "../within.ts";
+import { brief, CLOSE_TIMEOUT, closeNow, closing, CONNECT_TIMEOUT, nothing } from "./iroh-binding.ts";
 import type { IrohConnection, IrohStream } from "./iroh-binding.ts";
 
 export type { IrohConnection, IrohEndpoint, IrohEndpointBuilder, IrohIncoming, IrohStream } from "./iroh-binding.ts";

@@ -1,0 +1,29 @@
+import { onAbort } from "./abort.ts";
+import { deadline } from "./timers.ts";
+
+/** What a promise gives, unless it takes too long or the signal is aborted; what it gives then is undone. */
+export function within<T>(
+  promise: Promise<T>,
+  milliseconds: number,
+  how: { late: () => unknown; signal?: AbortSignal | undefined; undo?: (value: T) => void },
+): Promise<T> {
+  const { late, signal, undo } = how;
+  return new Promise((resolve, reject) => {
+    let over = false;
+    const settle = (outcome: () => void): void => {
+      over = true;
+      stopTimer();
+      stopSignal();
+      outcome();
+    };
+    const giveUp = (reason: unknown): void => settle(() => reject(reason));
+    const stopTimer = deadline(milliseconds, () => giveUp(late()));
+    const stopSignal = signal === undefined ? (): void => undefined : onAbort(signal, () => giveUp(signal.reason));
+    // Aborted meanwhile, before anybody listened.
+    if (signal?.aborted === true) giveUp(signal.reason);
+    promise.then(
+      (value) => (over ? undo?.(value) : settle(() => resolve(value))),
+      (error: unknown) => over || giveUp(error),
+    );
+  });
+}
