@@ -54,14 +54,19 @@ class Interest implements Sink {
 export class Backplane {
   readonly #core: Core;
   readonly #route: (envelope: EventEnvelope) => void;
+  readonly #isTaken: (type: string) => boolean;
   readonly #interests = new Map<string, Interest>();
   #last: EventEnvelope | undefined;
   #lastOrder = 0;
 
-  /** @param route gives an event to every link that wants it */
-  constructor(target: AlkEventTarget, route: (envelope: EventEnvelope) => void) {
+  /**
+   * @param route gives an event to every link that wants it
+   * @param isTaken whether events of a type go to no link at all
+   */
+  constructor(target: AlkEventTarget, route: (envelope: EventEnvelope) => void, isTaken: (type: string) => boolean) {
     this.#core = target[coreOf];
     this.#route = route;
+    this.#isTaken = isTaken;
   }
 
   /** @returns what to wait for before the subscription may be acknowledged */
@@ -106,6 +111,7 @@ export class Backplane {
 
   /** @internal */
   arrived(envelope: EventEnvelope, interest: Interest): void {
+    if (this.#isTaken(envelope.type)) return;
     if (interest.group !== undefined || this.#core.supports.overlap === "per-filter") {
       for (const each of interest.interested) each.deliver(envelope);
       return;

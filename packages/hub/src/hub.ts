@@ -116,9 +116,11 @@ export class LinkHub implements Hub {
     const { backplane } = options;
     this.#backplane =
       backplane &&
-      new Backplane(backplane, (envelope) => {
-        if (this.#taker(envelope.type) === undefined) this.#route(envelope);
-      });
+      new Backplane(
+        backplane,
+        (envelope) => void this.#route(envelope),
+        (type) => this.#taker(type) !== undefined,
+      );
     this.eventTarget = backplane ?? this.#ownPlace();
     this.#origins.add(this.eventTarget[coreOf].id);
   }

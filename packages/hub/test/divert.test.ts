@@ -89,9 +89,12 @@ describe("a diverted event", () => {
     expect(payloads(await take(all, 1))).toEqual([2]);
   });
 
-  test("does not reach the backplane, and comes to no link from there", async () => {
+  test.each([
+    ["once", {}],
+    ["once for each filter", { overlap: "per-filter", echo: true, groups: true }],
+  ] as const)("does not reach a backplane that delivers %s, and comes to no link from there", async (_, supports) => {
     const broker = createMemoryBroker();
-    const backplane = defineEventTarget(createMemoryTransport(broker));
+    const backplane = defineEventTarget(createMemoryTransport(broker, { supports }));
     const elsewhere = over(defineEventTarget(createMemoryTransport(broker)));
     onTestFinished(() => backplane.close());
     const hub = openBareHub({ backplane });
