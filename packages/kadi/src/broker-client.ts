@@ -17,7 +17,7 @@ export interface BrokerClientOptions {
   readonly role?: string;
   readonly networks?: readonly string[];
   /** Milliseconds in which it must have connected and authenticated. Default 10,000. */
-  readonly timeout?: number;
+  readonly connectTimeout?: number;
   readonly signal?: AbortSignal;
   /** What the broker says and wants no answer to: deliveries, gaps. */
   readonly onNotification?: (method: string, params: Params) => void;
@@ -138,14 +138,18 @@ class ClientSession implements BrokerClient {
   }
 
   async open(): Promise<void> {
-    const { timeout = 10_000 } = this.#options;
-    const stop = deadline(timeout, () => {
-      this.#problem ??= new Error(`no answer within ${timeout} ms`);
+    const { connectTimeout = 10_000 } = this.#options;
+    let late = false;
+    const stop = deadline(connectTimeout, () => {
+      late = true;
+      this.#problem ??= new Error(`no answer within ${connectTimeout} ms`);
       this.#socket.terminate();
     });
     try {
       await this.#connected();
       await this.#authenticate();
+    } catch (error) {
+      throw late ? this.#nobody() : error;
     } finally {
       stop();
     }
@@ -153,8 +157,11 @@ class ClientSession implements BrokerClient {
 
   async #connected(): Promise<void> {
     const isOpen = new Promise<true>((resolve) => this.#socket.once("open", () => resolve(true)));
-    if ((await Promise.race([isOpen, this.closed])) === true) return;
-    throw new PubSubError(
+    if ((await Promise.race([isOpen, this.closed])) !== true) throw this.#nobody();
+  }
+
+  #nobody(): PubSubError {
+    return new PubSubError(
       "NOT_READY",
       `No broker at ${withoutPassword(this.#url)}: ${reasonOf(this.#problem)}. Start one with "kadi broker", or check the address.`,
       { cause: this.#problem },

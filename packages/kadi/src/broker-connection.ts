@@ -91,18 +91,21 @@ export function openBroker(url: string, options: BrokerConnectionOptions = {}): 
   return new Connection(url, options);
 }
 
+/** Milliseconds that a broker has for what is asked once it has let a client in. */
+const GRACE = 2000;
+
 class Connection implements BrokerConnection {
   readonly eventTarget: AlkEventTarget;
   readonly #transport: BrokerTransport;
-  readonly #timeout: number;
+  readonly #connectTimeout: number;
   readonly #onError: ((error: unknown) => void) | undefined;
   /** As the broker has acknowledged them last; undefined where none ever were. */
   #tools: readonly Tool[] | undefined;
   #registering: Promise<void> = Promise.resolve();
 
   constructor(url: string, { onError, onToolsChanged, privateKey, ...options }: BrokerConnectionOptions) {
-    const { timeout = 10_000 } = options;
-    this.#timeout = timeout;
+    const { connectTimeout = 10_000 } = options;
+    this.#connectTimeout = connectTimeout;
     this.#onError = onError;
     this.#transport = new BrokerTransport(url, {
       ...options,
@@ -117,7 +120,8 @@ class Connection implements BrokerConnection {
       },
     });
     this.eventTarget = defineEventTarget(this.#transport, {
-      connectTimeout: timeout,
+      // An attempt that takes too long says more of why.
+      connectTimeout: connectTimeout + GRACE,
       ...(onError !== undefined && { onError }),
     });
     if (onToolsChanged !== undefined)
@@ -165,7 +169,7 @@ class Connection implements BrokerConnection {
         ignore?.();
         end();
       };
-      const stopTime = deadline(this.#timeout, () => done(() => reject(this.#notReady())));
+      const stopTime = deadline(this.#connectTimeout, () => done(() => reject(this.#notReady())));
       const ignore = signal && onAbort(signal, () => done(resolve));
       const stopStatus = this.eventTarget.onStatus((status: Status, cause) => {
         if (status === "ready") done(resolve);
@@ -177,7 +181,7 @@ class Connection implements BrokerConnection {
   #notReady(): PubSubError {
     return new PubSubError(
       "NOT_READY",
-      `Not connected within ${this.#timeout} ms: ${this.#transport.problem ?? "the session has just ended"}. It goes on trying.`,
+      `Not connected within ${this.#connectTimeout} ms: ${this.#transport.problem ?? "the session has just ended"}. It goes on trying.`,
     );
   }
 

@@ -18,7 +18,7 @@ export interface BrokerTransportOptions {
   readonly role?: string;
   readonly networks?: readonly string[];
   /** In which one attempt to connect must have come to something. Default 10,000. */
-  readonly timeout?: number;
+  readonly connectTimeout?: number;
   readonly backoff?: Backoff;
   readonly onRequest?: ToolRunner;
   /** What has to be done in each new session before it counts. A rejection ends the session, and is one of connecting. */

@@ -127,7 +127,7 @@ export class Brokers {
       ...(description !== undefined && { description }),
       ...(role !== undefined && { role }),
       ...(privateKey !== undefined && { privateKey }),
-      ...(connectTimeout !== undefined && { timeout: connectTimeout }),
+      ...(connectTimeout !== undefined && { connectTimeout }),
       onError: this.#report,
       onRequest: async ({ toolName, toolInput = {}, requestId, callerAgentId }, signal) => {
         try {

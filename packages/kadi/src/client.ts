@@ -313,7 +313,7 @@ export class KadiClient extends EventEmitter<{ error: [unknown] }> implements As
    * @throws PubSubError `INVALID_OPTION` where it is none; whatever the module throws; as rejections
    */
   loadNative(name: string, options: LoadNativeOptions = {}): Promise<LoadedAbility> {
-    return this.#abilities.load((host) => loadNative(name, options, host));
+    return this.#abilities.load(name, (host) => loadNative(name, options, host));
   }
 
   /**
@@ -325,7 +325,7 @@ export class KadiClient extends EventEmitter<{ error: [unknown] }> implements As
    * serve; as rejections, in time: a program that has to be made to end is waited for by `disconnect()`
    */
   loadStdio(name: string, options: LoadStdioOptions = {}): Promise<LoadedAbility> {
-    return this.#abilities.load((host) => loadStdio(name, options, host));
+    return this.#abilities.load(name, (host, signal) => loadStdio(name, options, host, signal));
   }
 
   /**
@@ -334,7 +334,7 @@ export class KadiClient extends EventEmitter<{ error: [unknown] }> implements As
    * @throws OperationError `OPERATION_NOT_FOUND`; PubSubError where the broker cannot be reached; as rejections
    */
   loadBroker(name: string, { broker }: LoadBrokerOptions = {}): Promise<LoadedAbility> {
-    return this.#abilities.load(async (host) => loadBroker(name, await this.#brokers.connect(broker), host));
+    return this.#abilities.load(name, async (host) => loadBroker(name, await this.#brokers.connect(broker), host));
   }
 
   async #adopt(): Promise<Adopted> {

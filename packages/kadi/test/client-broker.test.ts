@@ -6,6 +6,7 @@ import { KadiClient, OperationError } from "@alkdev/kadi";
 import type { EventLoss } from "@alkdev/kadi";
 import { PubSubError } from "@alkdev/pubsub";
 import { expect, onTestFinished, test } from "vitest";
+import { WebSocketServer } from "ws";
 import { openBroker as connectTo } from "../src/broker-connection.ts";
 import { abilityAt, collector, firstLine, openClient, startEcho, startProgram } from "./fixtures/client.ts";
 import { openBroker, until } from "./fixtures/open.ts";
@@ -243,11 +244,24 @@ test("an address where nobody says anything is named when the time is over", asy
   onTestFinished(() => void silent.close());
   await once(silent, "listening");
   const { port } = silent.address() as AddressInfo;
-  const connection = connectTo(`ws://127.0.0.1:${port}`, { timeout: 200 });
+  const connection = connectTo(`ws://127.0.0.1:${port}`, { connectTimeout: 200 });
   onTestFinished(() => connection.close());
   await expect(connection.ready()).rejects.toMatchObject({
     code: "NOT_READY",
-    message: expect.stringContaining(`ws://127.0.0.1:${port}`),
+    message: `No broker at ws://127.0.0.1:${port}: no answer within 200 ms. Start one with "kadi broker", or check the address.`,
+  });
+});
+
+test("so is one that accepts WebSockets, and answers nothing", async () => {
+  const silent = new WebSocketServer({ port: 0, host: "127.0.0.1" });
+  onTestFinished(() => silent.close());
+  await once(silent, "listening");
+  const { port } = silent.address() as AddressInfo;
+  const connection = connectTo(`ws://127.0.0.1:${port}`, { connectTimeout: 200 });
+  onTestFinished(() => connection.close());
+  await expect(connection.ready()).rejects.toMatchObject({
+    code: "NOT_READY",
+    message: expect.stringContaining(`No broker at ws://127.0.0.1:${port}: no answer within 200 ms.`) as string,
   });
 });
 

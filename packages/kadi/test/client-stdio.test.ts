@@ -155,6 +155,26 @@ test("a program that is silent is given up in time, and ended by the time that t
   expect(isAlive(pid)).toBe(false);
 });
 
+test("disconnecting while a program does not serve rejects its loading at once, and ends it", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "ability-"));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  const client = openClient();
+  const program = `require("node:fs").writeFileSync("pid", String(process.pid)); process.stdin.resume()`;
+  const silent = client.loadStdio("silent", { command: process.execPath, args: ["-e", program], cwd: folder });
+  const rejected = expect(silent).rejects.toMatchObject({
+    code: "CLOSED",
+    message: "The client was disconnected while silent was loaded.",
+  });
+  const file = join(folder, "pid");
+  await until(() => existsSync(file) && readFileSync(file, "utf8") !== "");
+  await client.disconnect();
+  await rejected;
+  expect(isAlive(Number(readFileSync(file, "utf8")))).toBe(false);
+  // It can load again.
+  const child = await client.loadStdio("echo", { path });
+  expect(await child.invoke("echo", { message: "hi" })).toMatchObject({ echo: "hi" });
+});
+
 test("a program that sends back what it reads, and one that serves something else, are said to be no ability", async () => {
   const client = openClient();
   const noAbility = {

@@ -1,4 +1,5 @@
 import { PubSubError } from "@alkdev/pubsub";
+import { onAbort } from "@alkdev/pubsub/transport";
 import type { LoadedAbility } from "../client-api.ts";
 import type { Sources } from "../sources.ts";
 import type { AbilityHost } from "./ability.ts";
@@ -28,14 +29,32 @@ export class Abilities {
     return [...this.#loaded].findLast(({ name }) => name === target);
   }
 
-  /** @throws PubSubError `CLOSED` where `end` was called meanwhile; as `load`; as rejections */
-  async load(load: (host: AbilityHost) => Promise<LoadedAbility>): Promise<LoadedAbility> {
+  /**
+   * @param load may use the signal to let go of what it waits for
+   * @throws PubSubError `CLOSED` as soon as `end` is called meanwhile; as `load`; as rejections
+   */
+  async load(
+    name: string,
+    load: (host: AbilityHost, signal: AbortSignal) => Promise<LoadedAbility>,
+  ): Promise<LoadedAbility> {
     const { signal } = this.#life;
-    const ability = await load(this.#host);
-    if (signal.aborted) {
-      await ability.disconnect();
-      throw new PubSubError("CLOSED", `The client was disconnected while ${ability.name} was loaded.`);
+    const loading = load(this.#host, signal);
+    let stop: (() => void) | undefined;
+    const ended = new Promise<undefined>((resolve) => (stop = onAbort(signal, () => resolve(undefined))));
+    try {
+      const ability = await Promise.race([loading, ended]);
+      if (ability !== undefined && !signal.aborted) return this.#add(ability);
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    } finally {
+      stop?.();
     }
+    // Nobody waits for what may never come, a module that is still evaluated say.
+    loading.then((late) => late.disconnect()).catch(ignore);
+    throw new PubSubError("CLOSED", `The client was disconnected while ${name} was loaded.`);
+  }
+
+  #add(ability: LoadedAbility): LoadedAbility {
     for (const each of this.#loaded) if (each.name === ability.name && this.#dead.has(each)) this.#loaded.delete(each);
     this.#loaded.add(ability);
     return ability;
@@ -53,3 +72,5 @@ export class Abilities {
     this.#endings.add(done);
   }
 }
+
+function ignore(): void {}

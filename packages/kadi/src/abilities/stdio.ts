@@ -2,6 +2,7 @@ import type { ChildProcess } from "node:child_process";
 import process from "node:process";
 import { OperationError } from "@alkdev/operations";
 import { PubSubError } from "@alkdev/pubsub";
+import { onAbort } from "@alkdev/pubsub/transport";
 import { ChildExitError, createStdioEventTarget } from "@alkdev/pubsub/event-target-stdio";
 import { commandOf, findAbility } from "../agent-json.ts";
 import type { LoadedAbility, LoadStdioOptions, ToolCallOptions } from "../client-api.ts";
@@ -18,10 +19,16 @@ const START = 30_000;
 /**
  * Starts an ability as a child process and loads it over its standard input and output.
  *
+ * @param signal aborted where nobody waits for it any more; it is ended then
  * @throws PubSubError `INVALID_OPTION` where there is none; OperationError where it does not start to serve; as rejections, in
  * time: ending a program takes longer, and is the host's to wait for
  */
-export async function loadStdio(name: string, options: LoadStdioOptions, host: AbilityHost): Promise<LoadedAbility> {
+export async function loadStdio(
+  name: string,
+  options: LoadStdioOptions,
+  host: AbilityHost,
+  signal: AbortSignal,
+): Promise<LoadedAbility> {
   const { events } = host;
   const report = (error: unknown): void => host.report(error);
   const { command, args, cwd } = howToStart(name, options);
@@ -44,10 +51,13 @@ export async function loadStdio(name: string, options: LoadStdioOptions, host: A
   const end = (): Promise<void> => {
     events.detach(source);
     subscriptions.detach(source);
-    return (ending ??= calls.close().then(async () => {
-      await eventTarget.close();
-      await endChild(child);
-    }));
+    return (ending ??= close());
+  };
+  const close = async (): Promise<void> => {
+    // One that never listened is asked for nothing more.
+    if (eventTarget.status === "ready") await calls.close();
+    await eventTarget.close();
+    await Promise.all([calls.close(), endChild(child)]);
   };
   // What a call fails with depends on who hears first of the end; why it ended does not.
   let gone: { readonly cause: unknown } | undefined;
@@ -55,6 +65,7 @@ export async function loadStdio(name: string, options: LoadStdioOptions, host: A
     if (status === "closed" && ending === undefined) gone = { cause };
   });
   const started = [command, ...args].join(" ");
+  const stopSignal = onAbort(signal, () => host.ending(end()));
   try {
     const tools = await calls.list(started, timeout).catch((error: unknown) => {
       if (error instanceof OperationError && error.code === "TIMEOUT")
@@ -80,6 +91,8 @@ export async function loadStdio(name: string, options: LoadStdioOptions, host: A
     // Whoever waits is told in time; ending a program that does not listen takes longer.
     host.ending(end());
     throw error;
+  } finally {
+    stopSignal();
   }
 }
 

@@ -40,7 +40,7 @@ export async function mcp(args: Arguments): Promise<number> {
       ...introduction("mcp", args),
       name: tools.server.getClientVersion()?.name.slice(0, 256) || "kadi mcp",
       role: "mcp",
-      timeout: PATIENCE,
+      connectTimeout: PATIENCE,
       backoff: { max: MAX_PAUSE },
       onToolsChanged: () => tools.changed(),
       onError,
