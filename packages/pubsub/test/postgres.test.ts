@@ -525,13 +525,17 @@ describe("through a pooler", () => {
 
   test("that lends connections by the transaction a client's LISTEN hears nothing (a control); here it is UNSUPPORTED", async () => {
     const config = await through("transaction");
-    const [bare, direct] = [new Client(config), await connect()];
-    await bare.connect();
-    opened.add(() => bare.end());
+    const [bare, another, direct] = [new Client(config), new Client(config), await connect()];
+    for (const client of [bare, another]) {
+      await client.connect();
+      opened.add(() => client.end());
+    }
     let came = 0;
     for (const client of [bare, direct]) client.on("notification", () => void came++);
     await bare.query("LISTEN pooled");
     await direct.query("LISTEN pooled; NOTIFY pooled");
+    // The pooler lends it the connection that listens, and with that what has come there.
+    await another.query("SELECT 1");
     await bare.query("SELECT 1");
     expect(came).toBe(1);
     const refused = { code: "UNSUPPORTED", message: expect.stringContaining("Give a listenClient") as string };
