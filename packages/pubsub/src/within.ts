@@ -1,5 +1,5 @@
 import { onAbort } from "./abort.ts";
-import { deadline } from "./timers.ts";
+import { afterArrivals, deadline } from "./timers.ts";
 
 /** What a promise gives, unless it takes too long or the signal is aborted; what it gives then is undone. */
 export function within<T>(
@@ -17,7 +17,8 @@ export function within<T>(
       outcome();
     };
     const giveUp = (reason: unknown): void => settle(() => reject(reason));
-    const stopTimer = deadline(milliseconds, () => giveUp(late()));
+    // A process that did nothing else for so long has not looked at what came.
+    const stopTimer = deadline(milliseconds, () => afterArrivals(() => over || giveUp(late())));
     const stopSignal = signal === undefined ? (): void => undefined : onAbort(signal, () => giveUp(signal.reason));
     // Aborted meanwhile, before anybody listened.
     if (signal?.aborted === true) giveUp(signal.reason);

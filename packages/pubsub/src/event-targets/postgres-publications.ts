@@ -2,9 +2,9 @@ import type { EventEnvelope } from "../envelope.ts";
 import { describe, PayloadError, PubSubError } from "../errors.ts";
 import { stringifyWith } from "../serializer.ts";
 import type { Serializer } from "../serializer.ts";
-import { afterArrivals, deadline } from "../timers.ts";
 import { utf8Length } from "../topic.ts";
 import type { Posted } from "../transport.ts";
+import { within } from "../within.ts";
 import { answerOf, destroy, explain, refusalOf, sqlState } from "./postgres-client.ts";
 import type { PostgresPool, PostgresPoolClient, PostgresQueryable } from "./postgres-client.ts";
 
@@ -172,17 +172,10 @@ export class Publications {
   /** @returns how many, from the first on, were published */
   async #publish(client: PostgresPoolClient, batch: readonly Waiting[], until: number): Promise<number> {
     const texts = batch.map(({ text }) => text);
-    let stop: () => void = nothing;
-    const givenUp = new Promise<never>((_, reject) => {
-      stop = this.#late(() => reject(new Error(`no answer within ${this.#patience} ms`)));
-    });
-    try {
-      const answer = client.query(PUBLISH, [this.#channel, texts, this.#serverTime(until)]);
-      const { rows } = await Promise.race([answer, givenUp]);
-      return Number((rows[0] as { count: unknown }).count);
-    } finally {
-      stop();
-    }
+    const answer = client.query(PUBLISH, [this.#channel, texts, this.#serverTime(until)]);
+    const late = (): Error => new Error(`no answer within ${this.#patience} ms`);
+    const { rows } = await within(answer, this.#patience, { late });
+    return Number((rows[0] as { count: unknown }).count);
   }
 
   /** A connection of the pool. The same is waited for again where it does not come in time. */
@@ -200,12 +193,9 @@ export class Publications {
         throw error;
       },
     ));
-    let stop: () => void = nothing;
-    const givenUp = new Promise<never>((_, reject) => {
-      stop = this.#late(() => reject(new Error(`it lent none within ${this.#patience} ms`)));
-    });
     try {
-      return await Promise.race([coming, givenUp]);
+      const late = (): Error => new Error(`it lent none within ${this.#patience} ms`);
+      return await within(coming, this.#patience, { late });
     } catch (error) {
       throw (
         refusalOf(error) ??
@@ -215,14 +205,7 @@ export class Publications {
           { cause: error },
         )
       );
-    } finally {
-      stop();
     }
-  }
-
-  /** Calls back when it has taken too long. A process that did nothing else for so long has not looked at what came. */
-  #late(late: () => void): () => void {
-    return deadline(this.#patience, () => afterArrivals(late));
   }
 
   #release(broken: boolean): void {
