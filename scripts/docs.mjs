@@ -10,6 +10,7 @@ import { createBroadcastChannelEventTarget } from "@alkdev/pubsub/event-target-b
 import { createIrohEventTarget, irohChannel } from "@alkdev/pubsub/event-target-iroh";
 import { createMessagePortEventTarget } from "@alkdev/pubsub/event-target-message-port";
 import { createAmqpEventTarget } from "@alkdev/pubsub/event-target-amqp";
+import { createMqttEventTarget } from "@alkdev/pubsub/event-target-mqtt";
 import { createNatsEventTarget } from "@alkdev/pubsub/event-target-nats";
 import { createPostgresEventTarget } from "@alkdev/pubsub/event-target-postgres";
 import { createRedisEventTarget } from "@alkdev/pubsub/event-target-redis";
@@ -114,6 +115,11 @@ async function* targets() {
   const connection = { flush() {}, status() {}, info: { max_payload: 1024 * 1024 } };
   const nats = createNatsEventTarget({ connection });
   yield { name: "NATS", call: "createNatsEventTarget({ … })", supports: nats.supports };
+  for (const [version, protocolVersion] of Object.entries({ 5: 5, "3.1.1": 4 })) {
+    const client = { options: { protocolVersion }, removeOutgoingMessage() {}, subscribe() {} };
+    const { supports } = createMqttEventTarget({ client });
+    yield { name: `MQTT ${version}`, call: "createMqttEventTarget({ … })", supports };
+  }
   const pool = { connect() {}, on() {}, off() {}, Client: Object, options: {} };
   const postgres = createPostgresEventTarget({ pool });
   yield { name: "Postgres", call: "createPostgresEventTarget({ … })", supports: postgres.supports };

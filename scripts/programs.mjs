@@ -22,6 +22,11 @@ export const PROGRAMS = {
   ip: { commands: ["ip"], package: "iproute2", for: "the tests over iroh, in a network of their own" },
   openssl: { commands: ["openssl"], package: "openssl", for: "the tests over TLS" },
   setpriv: { commands: ["setpriv"], package: "util-linux", for: "the tests over servers" },
+  mosquitto: {
+    commands: ["mosquitto", "/usr/sbin/mosquitto"],
+    package: "mosquitto",
+    for: "the tests over MQTT",
+  },
   "nats-server": {
     commands: ["nats-server", "/usr/sbin/nats-server"],
     package: "nats-server",

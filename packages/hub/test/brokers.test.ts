@@ -3,6 +3,7 @@ import { appendFileSync } from "node:fs";
 import process from "node:process";
 import { afterAll, describe, test } from "vitest";
 import { FAULTS, runFault } from "./fixtures/broker-faults.ts";
+import { mqttUnderTest } from "./fixtures/broker-mqtt.ts";
 import { natsUnderTest } from "./fixtures/broker-nats.ts";
 import { postgresUnderTest } from "./fixtures/broker-postgres.ts";
 import { rabbitUnderTest } from "./fixtures/broker-rabbitmq.ts";
@@ -18,6 +19,8 @@ const BROKERS = [
   { broker: natsUnderTest(), sequences: [false, true] },
   { broker: postgresUnderTest, sequences: [false, true] },
   { broker: rabbitUnderTest(), sequences: [false, true] },
+  { broker: mqttUnderTest("5"), sequences: [false] },
+  { broker: mqttUnderTest("3.1.1"), sequences: [true] },
 ];
 
 const SAYS = {
