@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { KadiClient, z } from "@alkdev/kadi";
-import { InvalidTopicError } from "@alkdev/pubsub";
+import { InvalidTopicError, PubSubError } from "@alkdev/pubsub";
 import { expect, onTestFinished, test } from "vitest";
 import { abilityAt, collector, openClient } from "./fixtures/client.ts";
 import { until } from "./fixtures/open.ts";
@@ -75,7 +75,9 @@ test("two loads of one module hear each event once, and one goes on without the 
   await second.invoke("hasty");
   expect(events.length).toBe(2);
   await second.disconnect();
-  await expect(client.callTool("one", "hasty")).rejects.toMatchObject({ code: "NOT_READY" });
+  // Asked for at the default broker's address, where something may listen that is none.
+  await expect(client.callTool("one", "hasty")).rejects.toBeInstanceOf(PubSubError);
+  expect(events.length).toBe(2);
   const again = await client.loadNative("one", { path });
   await again.invoke("hasty");
   expect(events.length).toBe(3);
