@@ -5,7 +5,7 @@
  * compiled against it. What a URL cannot say has its default: whoever needs more hands clients to the transport's own
  * `create…EventTarget`.
  */
-import { checkSignal, onAbort } from "./abort.ts";
+import { checkSignal } from "./abort.ts";
 import { coreOf } from "./core.ts";
 import type { TypedEvent } from "./envelope.ts";
 import { describe, PubSubError } from "./errors.ts";
@@ -15,7 +15,7 @@ import type { Address, Form } from "./open/address.ts";
 import { Owned } from "./open/opener.ts";
 import type { OpenerModule } from "./open/opener.ts";
 import { checkTimeout } from "./options.ts";
-import { deadline } from "./timers.ts";
+import { within } from "./within.ts";
 
 /** Options of `openEventTarget`: those of every event target, and what ends the wait. */
 export interface OpenEventTargetOptions extends Omit<EventTargetOptions, "eager"> {
@@ -31,6 +31,16 @@ interface Scheme extends Form {
 const HUB: Scheme = { example: "ws://localhost:8080", query: "any", load: () => import("./open/hub.ts") };
 const REDIS: Scheme = { example: "redis://localhost:6379", query: ["prefix"], load: () => import("./open/redis.ts") };
 const NATS: Scheme = { example: "nats://localhost:4222", query: ["prefix"], load: () => import("./open/nats.ts") };
+const AMQP: Scheme = {
+  example: "amqp://localhost:5672",
+  query: ["exchange", "heartbeat"],
+  load: () => import("./open/amqp.ts"),
+};
+const POSTGRES: Scheme = {
+  example: "postgres://localhost:5432/database",
+  query: ["channel", "application_name", "sslmode", "sslrootcert", "sslcert", "sslkey"],
+  load: () => import("./open/postgres.ts"),
+};
 
 const SCHEMES: Readonly<Record<string, Scheme>> = {
   "memory:": { example: "memory:name", load: () => import("./open/memory.ts") },
@@ -40,6 +50,10 @@ const SCHEMES: Readonly<Record<string, Scheme>> = {
   "rediss:": REDIS,
   "nats:": NATS,
   "tls:": NATS,
+  "amqp:": AMQP,
+  "amqps:": AMQP,
+  "postgres:": POSTGRES,
+  "postgresql:": POSTGRES,
 };
 
 /**
@@ -51,6 +65,8 @@ const SCHEMES: Readonly<Record<string, Scheme>> = {
  * | `ws://host:port/path`, `wss:` | a hub; a query is the hub's (`?token=`) | `@alkdev/hub` |
  * | `redis://user:password@host:6379`, `rediss:` | Redis Pub/Sub; `?prefix=alk:events:` | `ioredis` or `redis` |
  * | `nats://user:password@host:4222`, `nats://token@host`, `tls:` | NATS; `?prefix=alk.events` | `@nats-io/transport-node` |
+ * | `amqp://user:password@host:5672/vhost`, `amqps:` | RabbitMQ; `?exchange=alk.events`, AMQP's `&heartbeat=10` | `amqplib` |
+ * | `postgres://user:password@host:5432/database`, `postgresql:` | Postgres; `?channel=alk.events`, `&sslmode=` and the like of `pg` | `pg` |
  *
  * A server that cannot be reached is an error at once where it says so, else after `connectTimeout`. Once open, the target
  * connects again by itself until it is closed. It owns the clients that it opened: `close()` ends them.
@@ -81,25 +97,17 @@ export async function openEventTarget<TEvent extends TypedEvent = TypedEvent>(
     await target[coreOf].open();
     return target;
   };
-  let stopDeadline = (): void => undefined;
-  let stopSignal = (): void => undefined;
   try {
-    const target = await Promise.race([
-      opening(),
-      new Promise<never>((_, reject) => {
-        stopDeadline = deadline(connectTimeout, () => reject((tooLate = late(address, connectTimeout))));
-        if (signal !== undefined) stopSignal = onAbort(signal, () => reject(signal.reason));
-      }),
-    ]);
+    const target = await within(opening(), connectTimeout, {
+      late: () => (tooLate = late(address, connectTimeout)),
+      signal,
+    });
     return owning(target, owned);
   } catch (error) {
     // Nobody waits for what does not answer.
     void owned.end();
     if (signal?.aborted === true) throw signal.reason;
-    throw tooLate ?? failure(address, error, opener?.refusals);
-  } finally {
-    stopDeadline();
-    stopSignal();
+    throw tooLate ?? failure(address, error, opener?.refused);
   }
 }
 
@@ -118,20 +126,30 @@ function late({ name }: Address, connectTimeout: number): PubSubError {
 }
 
 /** What became of an attempt to open, by the address. What clients throw may hold the password (ioredis's has the command). */
-function failure({ name }: Address, error: unknown, refusals: RegExp | undefined): unknown {
-  if (error instanceof PubSubError && SAID.has(error.code)) return error;
+function failure({ name }: Address, error: unknown, refused: OpenerModule["refused"]): unknown {
+  const said = error instanceof PubSubError ? error.code : undefined;
+  if (said !== undefined && SAID.has(said)) return error;
   let root = error;
   while (root instanceof Error && root.cause instanceof Error) root = root.cause;
   const { code } = (root ?? {}) as { code?: unknown };
-  const reason = describe(root);
-  const cause = Object.assign(new Error(reason), typeof code === "string" && { code });
-  return refusals?.test(reason) === true || code === "REFUSED"
-    ? new PubSubError("REFUSED", `${name} does not let this client in: ${reason}. Check user and password, or token.`, {
-        cause,
-      })
-    : new PubSubError("NOT_READY", `${name} cannot be reached: ${reason}. Check the address, and that it runs.`, {
-        cause,
-      });
+  const cause = Object.assign(
+    new Error(describe(root)),
+    (typeof code === "string" || typeof code === "number") && { code },
+  );
+  // The target has more to say of what it is not allowed.
+  if (said === "REFUSED") return new PubSubError("REFUSED", `${name}: ${(error as PubSubError).message}`, { cause });
+  const refusal = refused?.(root);
+  return refusal === undefined
+    ? new PubSubError(
+        "NOT_READY",
+        `${name} cannot be reached: ${describe(root)}. Check the address, and that it runs.`,
+        { cause },
+      )
+    : new PubSubError(
+        "REFUSED",
+        `${name} does not let this client in: ${refusal.replace(/\.$/, "")}. Check user and password, or token.`,
+        { cause },
+      );
 }
 
 /** Codes of errors that say all by themselves. */

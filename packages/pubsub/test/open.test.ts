@@ -10,7 +10,7 @@ import { createPubSub } from "@alkdev/pubsub";
 import type { PubSub, TypedEvent } from "@alkdev/pubsub";
 import { openEventTarget } from "@alkdev/pubsub/open";
 import type { AlkEventTarget } from "@alkdev/pubsub/transport";
-import { afterEach, describe, expect, expectTypeOf, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, expectTypeOf, test } from "vitest";
 import { Opened } from "./fixtures/conformance.ts";
 import { opens } from "./fixtures/opens.ts";
 import type { Opens } from "./fixtures/opens.ts";
@@ -61,19 +61,39 @@ const next = async (lines: Opens, count: number): Promise<object[]> => {
 interface Kind {
   readonly server: ServerName;
   readonly scheme: string;
+  /** Before the host, and behind the port. */
+  readonly user?: string;
+  readonly path?: string;
   readonly without?: readonly string[];
+  /** Makes it ask for a password, where it does not anyway. */
+  readonly guarded?: readonly string[];
+  /** Whether it takes seconds to start, so that one has to do for several tests. */
+  readonly slow?: boolean;
 }
 
 const KINDS: Readonly<Record<string, Kind>> = {
-  "Redis, with ioredis": { server: "redis", scheme: "redis" },
-  "Redis, with node-redis where there is no ioredis": { server: "redis", scheme: "redis", without: ["ioredis"] },
-  NATS: { server: "nats", scheme: "nats" },
+  "Redis, with ioredis": { server: "redis", scheme: "redis", guarded: ["--requirepass", "right"] },
+  "Redis, with node-redis where there is no ioredis": {
+    server: "redis",
+    scheme: "redis",
+    without: ["ioredis"],
+    guarded: ["--requirepass", "right"],
+  },
+  NATS: { server: "nats", scheme: "nats", guarded: ["--user", "me", "--pass", "right"] },
+  RabbitMQ: { server: "rabbitmq", scheme: "amqp", slow: true },
+  Postgres: { server: "postgres", scheme: "postgres", user: "postgres@", path: "/postgres", slow: true },
 };
 
-describe.each(Object.entries(KINDS))("over %s", (_, { server: name, scheme, without = [] }) => {
+describe.each(Object.entries(KINDS))("over %s", (_, kind) => {
+  const { server: name, scheme, user = "", path = "", without = [], guarded = [], slow = false } = kind;
+  let shared: Server | undefined;
+  beforeAll(async () => void (slow && (shared = await startServer(name))));
+  afterAll(() => shared?.end());
+  const startOne = async (options?: ServerOptions): Promise<Server> => shared ?? start(name, options);
+
   test("events pass, a restart of the server is a gap, and once it is closed nothing keeps the process", async () => {
-    const server = await start(name);
-    const url = `${scheme}://localhost:${server.port}`;
+    const server = await startOne();
+    const url = `${scheme}://${user}localhost:${server.port}${path}`;
     const child = opens(opened, [url], { without });
     expect(await next(child, 2)).toEqual(expect.arrayContaining([{ id: "own", payload: 0 }, { open: "ready" }]));
     const other = await over(url);
@@ -88,28 +108,27 @@ describe.each(Object.entries(KINDS))("over %s", (_, { server: name, scheme, with
   });
 
   test("it ends alike while the server stands still", async () => {
-    const server = await start(name);
-    const url = `${scheme}://127.0.0.1:${server.port}`;
+    const server = await startOne();
+    const url = `${scheme}://${user}127.0.0.1:${server.port}${path}`;
     const child = opens(opened, [url], { without, env: { CLOSE_TIMEOUT: "200" } });
     await next(child, 2);
     server.freeze();
-    const ended = child.end();
-    expect(await ended).toEqual([0, []]);
+    const ended = await child.end();
     server.thaw();
+    expect(ended).toEqual([0, []]);
   });
 
   test("nobody, somebody silent, somebody else and a wrong password are told apart, and leave nothing behind", async () => {
-    const args = name === "redis" ? ["--requirepass", "right"] : ["--user", "me", "--pass", "right"];
-    const server = await start(name, { args });
+    const server = await startOne({ args: guarded });
     const [nobody, silent] = [await closedPort(), await silentPort()];
-    const at = (port: number): string => `${scheme}://me:s3cr%23t@127.0.0.1:${port}`;
+    const at = (port: number): string => `${scheme}://me:s3cr%23t@127.0.0.1:${port}${path}`;
     const child = opens(opened, [at(nobody), at(silent), at(server.port)], {
       without,
       env: { CONNECT_TIMEOUTS: ",300," },
     });
     const [code, lines] = await child.end();
     expect(code).toBe(0);
-    const named = (port: number): string => `${scheme}://127.0.0.1:${port}`;
+    const named = (port: number): string => at(port).replace("me:s3cr%23t@", "");
     expect(lines.map(({ code, message }) => `${code}: ${message}`)).toEqual([
       `NOT_READY: ${named(nobody)} cannot be reached: connect ECONNREFUSED 127.0.0.1:${nobody}. Check the address, and that it runs.`,
       `NOT_READY: ${named(silent)} did not answer within 300 ms. Check the address, or raise connectTimeout.`,
@@ -130,12 +149,16 @@ async function until(condition: () => Promise<boolean>): Promise<void> {
 
 describe("clients", () => {
   test("that are missing are named, with how to install them", async () => {
-    const without = ["ioredis", "redis", "@nats-io/transport-node", "@alkdev/hub/client"];
+    const without = ["ioredis", "redis", "@nats-io/transport-node", "@alkdev/hub/client", "amqplib", "pg"];
     const needs = {
       redis: "ioredis or redis",
       rediss: "ioredis or redis",
       nats: "@nats-io/transport-node",
       tls: "@nats-io/transport-node",
+      amqp: "amqplib",
+      amqps: "amqplib",
+      postgres: "pg",
+      postgresql: "pg",
       ws: "@alkdev/hub",
       wss: "@alkdev/hub",
     };
@@ -231,7 +254,10 @@ describe("a prefix in the query", () => {
 
 describe("a URL that names nothing to open is INVALID_OPTION, before anything is tried, and no password is shown", () => {
   test.each([
-    ["", "There is no scheme in that URL. Known are memory: ws: wss: redis: rediss: nats: tls:"],
+    [
+      "",
+      "There is no scheme in that URL. Known are memory: ws: wss: redis: rediss: nats: tls: amqp: amqps: postgres: postgresql:",
+    ],
     ["//localhost", "There is no scheme"],
     ["localhost:6379", 'Nothing opens URLs that begin with "localhost:". Known are memory:'],
     ["http://user:s3cret@host", 'Nothing opens URLs that begin with "http:"'],

@@ -434,12 +434,12 @@ describe("closing", () => {
        import { createParentProcessEventTarget } from "@alkdev/pubsub/event-target-stdio";
        const pubsub = createPubSub({ eventTarget: createParentProcessEventTarget() });
        const events = await pubsub.subscribe("test.event");
+       console.log("subscribed");
        const error = await events.next().catch((reason) => reason);
        process.exit(error.code === "DISCONNECTED" ? 42 : 1);`,
     );
-    const near = createPubSub({ eventTarget: createStdioEventTarget(child) });
-    const ready = near.subscribe("test.event");
-    await ready;
+    // Once its own subscription is live, and not only ours.
+    await new Promise((onStray) => void createStdioEventTarget(child, { onStray }));
     const exited = once(child, "exit");
     child.stdin!.destroy();
     child.stdout!.destroy();

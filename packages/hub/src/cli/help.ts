@@ -15,8 +15,9 @@ Options:
                          only listen (EventSource, curl); &id=ID for one id, both again for more
       --token-file FILE  lets in only whoever names the token that FILE holds (else 401): as the header
                          Authorization: Bearer TOKEN, or, as pages must, in the address: ?token=TOKEN
-      --backplane URL    joins this hub with all others that name the same one: Redis, NATS or a hub
-                         (see "pubsub help"); whoever is at any of them gets what it subscribed to
+      --backplane URL    joins this hub with all others that name the same one: Redis, NATS, RabbitMQ,
+                         Postgres or a hub (see "pubsub help"); whoever is at any of them gets what it
+                         subscribed to
                          (default: the environment's PUBSUB_BACKPLANE, else none)
   -h, --help             shows this
 
@@ -120,7 +121,10 @@ Addresses (--url, --backplane):
   ws://host:port, wss://                        a hub; its token as ?token=TOKEN
   redis://user:password@host:6379, rediss://    Redis, where ioredis or redis is installed
   nats://user:password@host:4222, tls://        NATS, where @nats-io/transport-node is installed
-  ?prefix=NAME at the end keeps those apart on one Redis or NATS that name different ones.
+  amqp://user:password@host:5672/vhost, amqps:  RabbitMQ, where amqplib is installed
+  postgres://user:password@host:5432/database   Postgres, where pg is installed
+  At the end ?prefix=NAME (Redis, NATS), ?exchange=NAME (RabbitMQ) or ?channel=NAME (Postgres) keeps
+  those apart that name different ones.
 
 Environment:
   PUBSUB_URL        the address to use where no --url is given, instead of ws://localhost:8080

@@ -119,7 +119,9 @@ What brokers may share (--backplane):
   ws://host:port, wss://                        a hub ("pubsub hub"); its token as ?token=TOKEN
   redis://user:password@host:6379, rediss://    Redis, where ioredis or redis is installed
   nats://user:password@host:4222, tls://        NATS, where @nats-io/transport-node is installed
-  ?prefix=NAME at the end keeps those apart on one Redis or NATS that name different ones.
+  amqp://user:password@host:5672/vhost, amqps:  RabbitMQ, where amqplib is installed
+  At the end ?prefix=NAME (Redis, NATS) or ?exchange=NAME (RabbitMQ) keeps those apart that name
+  different ones.
 
 Environment:
   KADI_URL        the broker to use where no --url is given, instead of ws://localhost:8080

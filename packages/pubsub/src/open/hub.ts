@@ -1,6 +1,6 @@
 /** `ws:` and `wss:`: a hub, by the client of the package `@alkdev/hub`, which connects again and resumes. */
 import type { AlkEventTarget, EventTargetOptions } from "../event-target.ts";
-import { load } from "./opener.ts";
+import { load, saying } from "./opener.ts";
 import type { Opener } from "./opener.ts";
 
 /** What is used of the package. It stands on this one, so nothing here may be compiled against it. */
@@ -11,10 +11,12 @@ interface HubModule {
   ) => AlkEventTarget;
 }
 
-export const refusals: RegExp = /\b(401|403)\b/;
-
 export const open: Opener = async ({ scheme, url }, options) => {
   const { module } = await load(scheme, "@alkdev/hub/client");
   const { createHubEventTarget } = module as HubModule;
   return createHubEventTarget(url.href, { ...options, firstAttempts: 1, attemptTimeout: options.connectTimeout });
 };
+
+export function refused(error: unknown): string | undefined {
+  return saying(error, /\b(401|403)\b/);
+}

@@ -3,7 +3,7 @@ import { PubSubError } from "../errors.ts";
 import { createNatsEventTarget } from "../event-targets/nats.ts";
 import type { NatsConnection } from "../event-targets/nats.ts";
 import { checkPath } from "./address.ts";
-import { backoff, finite, load } from "./opener.ts";
+import { backoff, finite, load, saying } from "./opener.ts";
 import type { Opener, Owned } from "./opener.ts";
 
 /** What is used of the package. */
@@ -15,8 +15,6 @@ interface OwnConnection extends NatsConnection {
   close(): Promise<void>;
   readonly protocol?: { readonly transport?: { discard?(): void } };
 }
-
-export const refusals: RegExp = /\b(authorization|authentication) (violation|expired|timeout|revoked)\b/i;
 
 export const open: Opener = async (address, options, owned) => {
   checkPath(address, /^$/, "none may be");
@@ -68,4 +66,8 @@ async function greeted(host: string, port: number, owned: Owned): Promise<void> 
   socket.destroy();
   if (!new TextDecoder().decode(greeting).startsWith("INFO"))
     throw new PubSubError("NOT_READY", "what answers there is no NATS");
+}
+
+export function refused(error: unknown): string | undefined {
+  return saying(error, /\b(authorization|authentication) (violation|expired|timeout|revoked)\b/i);
 }

@@ -1,5 +1,6 @@
 /** What opens the URLs of one scheme: the contract of the files beside this one. */
 import { waitAfter } from "../backoff.ts";
+import type { Backoff } from "../backoff.ts";
 import { describe, PubSubError } from "../errors.ts";
 import type { AlkEventTarget, EventTargetOptions } from "../event-target.ts";
 import type { Address } from "./address.ts";
@@ -21,8 +22,8 @@ export type Opener = (
 /** What a file of a scheme exports. */
 export interface OpenerModule {
   readonly open: Opener;
-  /** What its servers, and its client, say to whom they do not let in. */
-  readonly refusals?: RegExp;
+  /** What the server has said where it does not let this client in; undefined where something else is wrong. */
+  readonly refused?: (error: unknown) => string | undefined;
 }
 
 /** What is ended with a target, last first. */
@@ -90,6 +91,12 @@ function packageOf(specifier: string): string {
   return specifier.split("/", specifier.startsWith("@") ? 2 : 1).join("/");
 }
 
+/** What an error says, if it says any of these. */
+export function saying(error: unknown, words: RegExp): string | undefined {
+  const said = describe(error);
+  return words.test(said) ? said : undefined;
+}
+
 /** The longest wait that timers know. */
 const MAX_WAIT = 0x7fff_ffff;
 
@@ -98,7 +105,10 @@ export function finite(milliseconds: number): number {
   return Math.min(milliseconds, MAX_WAIT);
 }
 
-/** Milliseconds before a client tries again, after so many failures. Servers of events are near, and back soon. */
+/** How long clients wait before they connect again: servers of events are near, and back soon. */
+export const BACKOFF: Backoff = { min: 50, max: 2000 };
+
+/** The same, for clients that ask for each wait. @param failures how many there were in a row */
 export function backoff(failures: number): number {
-  return waitAfter(failures, { min: 50, max: 2000 });
+  return waitAfter(failures, BACKOFF);
 }

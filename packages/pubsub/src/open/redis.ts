@@ -3,10 +3,8 @@ import { createRedisEventTarget } from "../event-targets/redis.ts";
 import type { IoRedisClient, NodeRedisClient, RedisClient } from "../event-targets/redis.ts";
 import { checkPath } from "./address.ts";
 import type { Address } from "./address.ts";
-import { backoff, finite, load } from "./opener.ts";
+import { backoff, finite, load, saying } from "./opener.ts";
 import type { Opener, Owned } from "./opener.ts";
-
-export const refusals: RegExp = /\b(NOAUTH|WRONGPASS|NOPERM|ERR AUTH|invalid password)\b/;
 
 export const open: Opener = async (address, options, owned) => {
   // A number there is a database, and events cross all of them.
@@ -69,4 +67,8 @@ function connected<T extends RedisClient>(client: T): Promise<T> {
     client.on("ready", () => resolve(client));
     client.connect().catch(reject);
   });
+}
+
+export function refused(error: unknown): string | undefined {
+  return saying(error, /\b(NOAUTH|WRONGPASS|NOPERM|ERR AUTH|invalid password)\b/);
 }
