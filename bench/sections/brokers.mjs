@@ -4,6 +4,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
 import { findProgram } from "../../scripts/programs.mjs";
+import { startRabbit } from "../rabbitmq.mjs";
 
 const HOST = "127.0.0.1";
 const CHANNEL = "session:abc";
@@ -98,6 +99,47 @@ const contestants = {
       };
     },
   },
+  "ours, amqplib": {
+    label: "@alkdev/pubsub over amqplib",
+    async make(port) {
+      const { createPubSub } = await import("@alkdev/pubsub");
+      const { createAmqpEventTarget } = await import("@alkdev/pubsub/event-target-amqp");
+      const { connect } = await import("amqplib");
+      // The one that is measured beside it.
+      const eventTarget = createAmqpEventTarget({ connect: () => connect(`amqp://${HOST}:${port}`) });
+      const pubsub = createPubSub({ eventTarget });
+      return {
+        on: (listener) => pubsub.on("session", "abc", listener),
+        publish: ({ type, id, payload }) => pubsub.publish(type, id, payload),
+      };
+    },
+  },
+  amqplib: {
+    package: "amqplib",
+    note: "with confirmations",
+    async make(port) {
+      const { connect } = await import("amqplib");
+      const [publishing, consuming] = [
+        await connect(`amqp://${HOST}:${port}`),
+        await connect(`amqp://${HOST}:${port}`),
+      ];
+      const [publisher, subscriber] = [await publishing.createConfirmChannel(), await consuming.createChannel()];
+      await subscriber.assertExchange("events", "topic");
+      const { queue } = await subscriber.assertQueue("", { exclusive: true });
+      return {
+        async on(listener) {
+          await subscriber.bindQueue(queue, "events", "session.abc");
+          const options = { noAck: true };
+          await subscriber.consume(queue, ({ content }) => listener(JSON.parse(content.toString())), options);
+        },
+        publish: (message) =>
+          new Promise((resolve, reject) => {
+            const content = Buffer.from(JSON.stringify(message));
+            publisher.publish("events", "session.abc", content, {}, (error) => (error ? reject(error) : resolve()));
+          }),
+      };
+    },
+  },
   limit: {
     label: "limit: ioredis, an array of 100 a message",
     async make(port) {
@@ -115,6 +157,7 @@ const contestants = {
   },
 };
 
+const amqp = { server: async () => startRabbit([await freePort(), await freePort(), await freePort()]) };
 const all = ["ours", "ioredis", "pipelining", "ours, node-redis", "nodeRedis", "limit"];
 const single = all.slice(0, -1);
 
@@ -139,10 +182,30 @@ const scenarios = {
     targets: { ioredis: 2.5 },
   },
   awaited: { title: "each publish awaited", contestants: single, targets: { ioredis: 1 } },
+  amqp: {
+    ...amqp,
+    title: "100 in flight, through RabbitMQ",
+    window: 100,
+    contestants: ["ours, amqplib", "amqplib"],
+    targets: { amqplib: 1 },
+  },
+  "amqp-thousand": {
+    ...amqp,
+    title: "1,000 in flight, through RabbitMQ",
+    window: 1000,
+    contestants: ["ours, amqplib", "amqplib"],
+    targets: { amqplib: 1 },
+  },
+  "amqp-awaited": {
+    ...amqp,
+    title: "each publish awaited, through RabbitMQ",
+    contestants: ["ours, amqplib", "amqplib"],
+    targets: { amqplib: 1 },
+  },
 };
 
-async function measure(make, { window }) {
-  const server = await startRedis();
+async function measure(make, { window, server: start = startRedis }) {
+  const server = await start();
   try {
     const contestant = await make(server.port);
     let sum = 0;
@@ -185,7 +248,7 @@ async function measure(make, { window }) {
 
 export default {
   about:
-    "Events through a Redis on the loopback, publisher and subscriber in one process; events a second that arrived.",
+    "Events through a Redis, or a RabbitMQ, on the loopback, publisher and subscriber in one process; events a second that arrived.",
   unit: "events/s",
   contestants,
   scenarios,
