@@ -722,6 +722,27 @@ describe("the connections", () => {
     expect(await bindingsOf(server, exchange)).toBe(0);
   });
 
+  test("that are still being made, or waited for, keep no process once the target is closed", async () => {
+    const [silent, absent] = [await proxied(), await proxied()];
+    silent.freeze();
+    absent.refusing = true;
+    const script = `
+      import { createPubSub } from "@alkdev/pubsub";
+      import { createAmqpEventTarget } from "@alkdev/pubsub/event-target-amqp";
+      const never = { attemptTimeout: 1e6, connectTimeout: 1e6, backoff: { min: 1e6, max: 1e6 } };
+      const targets = [${silent.port}, ${absent.port}].map((port) =>
+        createAmqpEventTarget({ url: "amqp://127.0.0.1:" + port, ...never }),
+      );
+      for (const eventTarget of targets)
+        createPubSub({ eventTarget }).subscribe("a").catch(({ code }) => console.log(code));
+      process.stdin.on("end", () => targets.forEach((target) => target.close())).resume();`;
+    const cwd = fileURLToPath(new URL("..", import.meta.url));
+    const run = promisify(execFile)(process.execPath, ["--input-type=module", "-e", script], { cwd });
+    await until(() => silent.accepted === 2 && absent.refused === 2);
+    run.child.stdin?.end();
+    expect((await run).stdout).toBe("CLOSED\nCLOSED\n");
+  });
+
   test("that nobody answers are closed too, with their sockets", async () => {
     const way = await proxied();
     const [connect, sockets] = watched(way.port);

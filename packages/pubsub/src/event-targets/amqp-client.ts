@@ -57,13 +57,13 @@ export interface AmqpMessage {
 const AMQP_HEARTBEAT = 10;
 
 /** Connects to a server by its address. @throws PubSubError `INVALID_OPTION` */
-export function connectTo(url: string, timeout: number): () => Promise<AmqpConnection> {
+export function connectTo(url: string, timeout: number): (signal: AbortSignal) => Promise<AmqpConnection> {
   const address = parse(url);
   if (!address.searchParams.has("heartbeat")) address.searchParams.set("heartbeat", String(AMQP_HEARTBEAT));
-  return async () => {
+  return async (signal) => {
     const amqplib = await load();
-    // A server that says nothing for longer is given up by the client, socket and all.
-    return amqplib.connect(address.href, { noDelay: true, timeout });
+    // The socket ends with the signal; where TLS is over it that is not known, but after so long a silence it does too.
+    return amqplib.connect(address.href, { noDelay: true, timeout, signal });
   };
 }
 

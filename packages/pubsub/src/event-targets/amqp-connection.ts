@@ -25,7 +25,8 @@ export interface ConnectionOwner {
 }
 
 export interface ConnectionOptions {
-  readonly connect: () => Promise<AmqpConnection>;
+  /** @param signal aborted where nobody waits for it any more */
+  readonly connect: (signal: AbortSignal) => Promise<AmqpConnection>;
   readonly backoff: Backoff;
   readonly heartbeat: number;
   readonly attemptTimeout: number;
@@ -40,6 +41,8 @@ export class Comeback {
   readonly #liveness: Liveness;
   /** Of the current attempt, or of what came of it; another one makes all that is still under way void. */
   #turn = 0;
+  /** Ends what is still an attempt. */
+  #abort: AbortController | undefined;
   #connection: AmqpConnection | undefined;
   /** Why it is gone already while it is made ready. */
   #gone: { readonly cause: unknown } | undefined;
@@ -67,6 +70,8 @@ export class Comeback {
     clearTimeout(this.#timer);
     this.#liveness.stop();
     this.ready = false;
+    this.#abort?.abort(new Error("closed"));
+    this.#abort = undefined;
     const connection = this.#connection;
     this.#connection = undefined;
     if (connection !== undefined) await end(connection, CLOSE_TIMEOUT);
@@ -102,15 +107,19 @@ export class Comeback {
     const turn = ++this.#turn;
     const { attemptTimeout } = this.#options;
     const late = (): unknown => new Error(`no answer within ${attemptTimeout} ms`);
+    const abort = (this.#abort = new AbortController());
+    const { signal } = abort;
     let connection: AmqpConnection | undefined;
     try {
-      connection = await within(this.#connect(), attemptTimeout, { late, undo: discard });
+      connection = await within(this.#connect(signal), attemptTimeout, { late, signal, undo: discard });
       if (turn !== this.#turn) return discard(connection);
       this.#gone = undefined;
       this.#watch(connection, turn);
       this.#connection = connection;
-      await within(this.#owner.prepare(connection), attemptTimeout, { late });
+      await within(this.#owner.prepare(connection), attemptTimeout, { late, signal });
       if (turn !== this.#turn) return;
+      // What is there is ended in order.
+      this.#abort = undefined;
       // The server may have said so in one breath with its last answer.
       const gone = this.#gone as { readonly cause: unknown } | undefined;
       if (gone !== undefined) throw gone.cause;
@@ -120,15 +129,16 @@ export class Comeback {
       this.#owner.ready();
     } catch (error) {
       if (turn !== this.#turn) return;
-      this.#connection = undefined;
-      if (connection !== undefined) discard(connection);
+      this.#connection = this.#abort = undefined;
+      if (connection === undefined) abort.abort(error);
+      else discard(connection);
       this.#again();
       this.#owner.failed(error);
     }
   }
 
-  async #connect(): Promise<AmqpConnection> {
-    const connection = await this.#options.connect();
+  async #connect(signal: AbortSignal): Promise<AmqpConnection> {
+    const connection = await this.#options.connect(signal);
     if (typeof connection?.createConfirmChannel !== "function")
       throw new PubSubError("INVALID_OPTION", "connect has to resolve to what connect() of amqplib does.");
     if ("waitForConnect" in connection) {

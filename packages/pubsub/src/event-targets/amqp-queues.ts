@@ -118,8 +118,11 @@ export class Queues {
     const binding = this.#bindings.get(key);
     if (binding === undefined || !binding.filters.delete(filter) || binding.filters.size > 0) return;
     binding.bound = undefined;
-    await this.#ask(binding, (channel, queue) => channel.unbindQueue(queue, this.#options.exchange, key));
-    if (binding.filters.size === 0 && this.#bindings.get(key) === binding) this.#bindings.delete(key);
+    try {
+      await this.#ask(binding, (channel, queue) => channel.unbindQueue(queue, this.#options.exchange, key));
+    } finally {
+      if (binding.filters.size === 0 && this.#bindings.get(key) === binding) this.#bindings.delete(key);
+    }
   }
 
   /** Says one thing after the other of one binding, whichever channel it is said on. */

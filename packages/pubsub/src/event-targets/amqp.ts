@@ -37,9 +37,10 @@ export interface CreateAmqpEventTargetArgs extends EventTargetOptions {
   readonly url?: string;
   /**
    * Makes a connection, instead of `url`: `() => amqp.connect(url, options)`, without its `recovery`. Called for each of
-   * two connections, and again when one was lost; they are this target's to close.
+   * two connections, and again when one was lost; they are this target's to close. The signal is aborted when nobody waits
+   * for it any more, if you have something to end then.
    */
-  readonly connect?: () => Promise<AmqpConnection>;
+  readonly connect?: (signal: AbortSignal) => Promise<AmqpConnection>;
   /** The topic exchange of all events, which is declared, and stays. Default `alk.events`. */
   readonly exchange?: string;
   /** Whether that exchange outlives the server. Default true; has to be the same for all that use it. */
@@ -251,7 +252,10 @@ class AmqpTransport implements Transport {
 }
 
 /** @throws PubSubError `INVALID_OPTION` */
-function connectOf({ url, connect }: CreateAmqpEventTargetArgs, timeout: number): () => Promise<AmqpConnection> {
+function connectOf(
+  { url, connect }: CreateAmqpEventTargetArgs,
+  timeout: number,
+): (signal: AbortSignal) => Promise<AmqpConnection> {
   if ((url === undefined) === (connect === undefined) || (connect !== undefined && typeof connect !== "function"))
     throw new PubSubError(
       "INVALID_OPTION",

@@ -15,16 +15,18 @@ export const open: Opener = async ({ scheme, url, query: { exchange } }, options
   const attemptTimeout = finite(options.connectTimeout);
   const connect = connectTo(address.href, attemptTimeout);
   // The target tries until it may no longer; so the first attempt, which counts, is made here, and the first connection handed over.
-  let first: AmqpConnection | undefined = await connect();
+  const abort = new AbortController();
+  owned.add(() => abort.abort());
+  let first: AmqpConnection | undefined = await connect(abort.signal);
   owned.add(() => first && end(first, GOODBYE));
   return createAmqpEventTarget({
     ...options,
     attemptTimeout,
     backoff: BACKOFF,
-    connect: async () => {
+    connect: async (signal) => {
       const made = first;
       first = undefined;
-      return made ?? connect();
+      return made ?? connect(signal);
     },
     ...(exchange !== undefined && { exchange }),
   });
