@@ -769,6 +769,32 @@ describe("a group", () => {
     await until(async () => (await bindingsOf(server, exchange)) === 0);
   });
 
+  test("is joined once where the publisher's connection is cut meanwhile", async () => {
+    const exchange = newExchange();
+    const slow = await startProxy(server.port, { toServer: 20, toClient: 20 });
+    opened.add(() => slow.close());
+    const way = await proxied();
+    let connections = 0;
+    const [pubsub, target] = over(
+      () => amqplib.connect(`amqp://127.0.0.1:${connections++ === 0 ? slow.port : way.port}`),
+      { exchange },
+    );
+    await pubsub.subscribe("other");
+    for (let i = 0; i < 5; i++) {
+      const joining = pubsub.subscribe("work", "", { group: "g" });
+      const interrupted = reached(target, "interrupted");
+      way.cut();
+      await interrupted;
+      const member = await joining;
+      await reached(target, "ready");
+      for (let n = 0; n < 4; n++) await pubsub.publish("work", "", n);
+      for (let n = 0; n < 4; n++) expect((await member.next()).value).toMatchObject({ payload: n });
+      await member.return();
+      // Were it consumed still, by nobody, it would be there.
+      await until(async () => (await bindingsOf(server, exchange)) === 1);
+    }
+  });
+
   test("whose last member leaves while another one joins serves that one, fifty times", async () => {
     const exchange = newExchange();
     const [[one], [other]] = [open({ exchange }), open({ exchange })];

@@ -149,7 +149,8 @@ export class Queues {
 
   /** Becomes a member of a group: consumes its queue on a channel of its own, with which that ends. */
   async #join(filter: Filter): Promise<void> {
-    const joining = this.#consumeGroup(filter);
+    // Asked again where the other connection was cut meanwhile: one that consumed twice would be left with one too many.
+    const joining = this.#groups.get(filter) ?? this.#consumeGroup(filter);
     this.#groups.set(filter, joining);
     try {
       await joining;
