@@ -102,9 +102,16 @@ describe.each(Object.entries(KINDS))("over %s", (_, kind) => {
     await server.kill();
     await server.start();
     expect(await child.next()).toMatchObject({ gap: "reconnect" });
-    await until(async () => (await other.publish("a.b", "after", 2).catch(() => "again")) !== "again");
-    expect(await child.next()).toEqual({ id: "after", payload: 2 });
-    expect(await child.end()).toEqual([0, []]);
+    // Until it is subscribed again, events are within the gap.
+    let came = false;
+    const after = child.next().finally(() => (came = true));
+    await until(async () => {
+      await other.publish("a.b", "after", 2).catch(() => undefined);
+      return came;
+    });
+    expect(await after).toEqual({ id: "after", payload: 2 });
+    const [code, rest] = await child.end();
+    expect([code, rest.filter(({ id }) => id !== "after")]).toEqual([0, []]);
   });
 
   test("it ends alike while the server stands still", async () => {
