@@ -66,6 +66,15 @@ export function isEnvelope(value: unknown): value is EventEnvelope {
   );
 }
 
+const MEMBERS = ["type", "id", "payload", "meta"];
+
+/** Whether it has the members of an envelope in this order and no others, as nearly all do that are published. */
+export function isPlain(envelope: EventEnvelope): boolean {
+  let i = 0;
+  for (const member in envelope) if (member !== MEMBERS[i++]) return false;
+  return true;
+}
+
 /**
  * Reads one envelope from JSON text or from an object that some transport received.
  *

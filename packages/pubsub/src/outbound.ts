@@ -25,6 +25,8 @@ class Entry implements Waiter {
   /** Whether it has to be looped back, in its turn. */
   readonly loop: boolean;
   readonly #outbound: Outbound;
+  /** Whether the transport has it; else it waits for the connection. */
+  inFlight = false;
   isAccepted = false;
   settled = false;
   readonly promise: Promise<void>;
@@ -59,8 +61,10 @@ class Entry implements Waiter {
 export class Outbound {
   readonly #waiting = new Ring<Entry>();
   readonly #flight = new Ring<Entry>();
-  /** On their way where the far end echoes: no order to keep. */
-  readonly #unlooped = new Set<Entry>();
+  /** On their way where the far end echoes: no order to keep. No Set: what it once held stays until the next full collection. */
+  readonly #unlooped = new Ring<Entry>();
+  /** How many of those have settled. */
+  #settledUnlooped = 0;
   /** Of the owners that have any. */
   readonly #tallies = new Map<object, Tally>();
   /** The last one asked for: most often one owner publishes again and again. */
@@ -125,8 +129,8 @@ export class Outbound {
 
   #track(envelope: EventEnvelope, owner: object, loop: boolean): Entry {
     const entry = this.#begin(envelope, owner, loop);
-    if (loop) this.#flight.push(entry);
-    else this.#unlooped.add(entry);
+    entry.inFlight = true;
+    (loop ? this.#flight : this.#unlooped).push(entry);
     return entry;
   }
 
@@ -157,8 +161,9 @@ export class Outbound {
    * come in the same task as the end of the connection, and is on its way to us.
    */
   rejectAll(error: unknown): void {
-    const flight = [...this.#unlooped];
-    for (let i = 0; i < this.#flight.size; i++) flight.push(this.#flight.at(i) as Entry);
+    const flight: Entry[] = [];
+    for (const ring of [this.#unlooped, this.#flight])
+      for (let i = 0; i < ring.size; i++) flight.push(ring.at(i) as Entry);
     if (flight.length === 0) return;
     afterArrivals(() => {
       for (const entry of flight) if (!entry.isAccepted) this.#reject(entry, error);
@@ -183,13 +188,12 @@ export class Outbound {
           "CLOSED",
           `Closed before the far end answered (waited ${timeout} ms); the event may have been delivered.`,
         );
-        for (const ring of [this.#waiting, this.#flight])
-          for (let i = 0; i < ring.size; i++) {
-            const entry = ring.at(i) as Entry;
+        for (const ring of [this.#waiting, this.#flight, this.#unlooped]) {
+          const entries: Entry[] = [];
+          for (let i = 0; i < ring.size; i++) entries.push(ring.at(i) as Entry);
+          for (const entry of entries)
             if (owner === undefined || entry.tally.owner === owner) this.#reject(entry, error);
-          }
-        for (const entry of [...this.#unlooped])
-          if (owner === undefined || entry.tally.owner === owner) this.#reject(entry, error);
+        }
         this.#advance();
         settling.done();
       });
@@ -231,7 +235,7 @@ export class Outbound {
   #end(entry: Entry): boolean {
     if (entry.settled) return false;
     entry.settled = true;
-    if (!entry.loop) this.#unlooped.delete(entry);
+    if (entry.inFlight && !entry.loop) this.#forget();
     if (--entry.tally.pending === 0) {
       this.#tallies.delete(entry.tally.owner);
       if (this.#tally === entry.tally) this.#tally = undefined;
@@ -239,6 +243,19 @@ export class Outbound {
     if (this.#settling.size > 0)
       for (const settling of [...this.#settling]) if (this.#count(settling.owner) === 0) settling.done();
     return true;
+  }
+
+  /** Nearly always the first one settles first; where it does not, those behind it are dropped once they are many. */
+  #forget(): void {
+    this.#settledUnlooped++;
+    const unlooped = this.#unlooped;
+    while (unlooped.at(0)?.settled === true) {
+      unlooped.shift();
+      this.#settledUnlooped--;
+    }
+    if (this.#settledUnlooped < 64 || this.#settledUnlooped * 2 < unlooped.size) return;
+    this.#settledUnlooped = 0;
+    for (const entry of unlooped.takeAll()) if (!entry.settled) unlooped.push(entry);
   }
 
   #count(owner: object | undefined): number {

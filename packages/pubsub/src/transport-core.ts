@@ -1,6 +1,7 @@
 import { DONE } from "./core.ts";
 import type { Core, Sink } from "./core.ts";
 import { Dispatcher } from "./dispatcher.ts";
+import { isPlain } from "./envelope.ts";
 import type { EventEnvelope } from "./envelope.ts";
 import { describe, formatTopic, ours, PubSubError, report } from "./errors.ts";
 import { FilterState } from "./filter-state.ts";
@@ -598,10 +599,12 @@ function topicOf(envelope: EventEnvelope): string {
 }
 
 function withOrigin(envelope: EventEnvelope, origin: string): EventEnvelope {
-  // One that is passed on keeps the mark of whoever published it first.
   const { type, id, payload, meta } = envelope;
-  if (meta === undefined) return { type, id, payload, meta: { origin } };
-  return meta.origin === undefined ? { ...envelope, meta: { ...meta, origin } } : envelope;
+  // One that is passed on keeps the mark of whoever published it first.
+  if (meta?.origin !== undefined) return envelope;
+  const marked = meta === undefined ? { origin } : { ...meta, origin };
+  // A spread costs as much as stringifying what it makes.
+  return isPlain(envelope) ? { type, id, payload, meta: marked } : { ...envelope, meta: marked };
 }
 
 function ignore(): void {}

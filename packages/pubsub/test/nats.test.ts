@@ -189,6 +189,25 @@ describe("what is not allowed", () => {
     await until(() => events.received === 1000);
   });
 
+  test("to publish is REFUSED for all of one tick's message with batch, and for no other", async () => {
+    const { port } = await configured(USERS('"none"'));
+    const { target } = await openNats(opened, port, { batch: true }, user);
+    const pubsub = createPubSub({ eventTarget: target });
+    const events = await pubsub.subscribe("open");
+    for (let burst = 0; burst < 20; burst++) {
+      const outcomes = await Promise.all(
+        Array.from({ length: 20 }, (_, i) =>
+          pubsub.publish(i % 2 === 0 ? "secret" : "open", "x", i).then(
+            () => "done",
+            (error: { code: string }) => error.code,
+          ),
+        ),
+      );
+      expect(outcomes).toEqual(Array.from({ length: 20 }, (_, i) => (i % 2 === 0 ? "REFUSED" : "done")));
+    }
+    await until(() => events.received === 200);
+  });
+
   test("to subscribe is REFUSED, that alone", async () => {
     const { port } = await configured(USERS('"alk.events.*.secret", "alk.events.*.half"'));
     const pubsub = await pubsubAt(port, user);
@@ -349,6 +368,48 @@ describe("the connection", () => {
     }
     expect(gaps.length).toBeGreaterThan(0);
     expect(met.length).toBeLessThan(65);
+  });
+});
+
+describe("with batch", () => {
+  test("events of one topic and tick are one message, which targets without understand too", async () => {
+    const raw = await client();
+    const seen: unknown[] = [];
+    raw.subscribe("alk.events.1.a", { callback: (_, message) => void seen.push(message.json()) });
+    await raw.flush();
+    const events = await (await pubsubAt()).subscribe("a", "1");
+    const [pubsub] = await over(await client(), { batch: true });
+    await pubsub.publish("a", "1", "alone");
+    const outcomes = await Promise.allSettled([0, 1, () => 2, 3].map((payload) => pubsub.publish("a", "1", payload)));
+    expect(outcomes.map(({ status }) => status)).toEqual(["fulfilled", "fulfilled", "rejected", "fulfilled"]);
+    for (const payload of ["alone", 0, 1, 3])
+      expect((await events.next()).value).toMatchObject({
+        type: "a",
+        id: "1",
+        payload,
+        meta: { origin: expect.any(String) },
+      });
+    await raw.flush();
+    expect(seen).toMatchObject([{ payload: "alone" }, [{ type: "a", payload: 0 }, { payload: 1 }, { payload: 3 }]]);
+  });
+
+  test("no message is larger than the server takes, and an event that is is a PAYLOAD error", async () => {
+    const { port } = await configured("max_payload: 1000");
+    const { target } = await openNats(opened, port, { batch: true });
+    const pubsub = createPubSub({ eventTarget: target });
+    const events = await pubsub.subscribe("a");
+    const texts = ["ü".repeat(400), ...Array.from({ length: 50 }, (_, i) => "ü".repeat(i * 5))];
+    const sent = texts.map((text) => pubsub.publish("a", "", text));
+    await expect(pubsub.publish("a", "", "ü".repeat(600))).rejects.toMatchObject({ code: "PAYLOAD" });
+    await Promise.all(sent);
+    for (const payload of texts) expect((await events.next()).value).toMatchObject({ payload });
+  });
+
+  test("a serializer of one's own is an INVALID_OPTION", async () => {
+    const connection = await client();
+    expect(() =>
+      createNatsEventTarget({ connection, batch: true, serializer: { stringify: String, parse: String } }),
+    ).toThrow(expect.objectContaining({ code: "INVALID_OPTION" }));
   });
 });
 

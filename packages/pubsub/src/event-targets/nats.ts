@@ -7,16 +7,19 @@
  * nothing of what was missed; so its subscriptions end here with their connection, and the core asks anew.
  */
 import type { EventEnvelope, TypedEvent } from "../envelope.ts";
-import { parseEnvelope } from "../envelope.ts";
 import { onAbort } from "../abort.ts";
 import { describe, excerpt, formatTopic, PayloadError, PubSubError } from "../errors.ts";
 import { defineEventTarget } from "../event-target.ts";
 import type { AlkEventTarget, EventTargetOptions } from "../event-target.ts";
 import { Liveness } from "../link/liveness.ts";
+import { checkBatch, Gathering } from "../gathering.ts";
 import { checkTimeout } from "../options.ts";
-import { stringifyWith } from "../serializer.ts";
-import type { Serializer } from "../serializer.ts";
+import { Ring } from "../ring.ts";
+import { parseAllWith, stringifyWith } from "../serializer.ts";
+import type { Reader, Serializer } from "../serializer.ts";
 import { afterArrivals } from "../timers.ts";
+import { utf8Length } from "../topic.ts";
+import { utf8 } from "../utf8.ts";
 import type { Filter, Posted, Receiver, Supports, Transport } from "../transport.ts";
 import { checkPrefix, queueOf, subjectOf, subjectsOf } from "./nats-subject.ts";
 
@@ -62,6 +65,11 @@ export interface CreateNatsEventTargetArgs extends EventTargetOptions {
    * given up for another one, for all of its users. Default 2,000; 0 leaves it to the client (`pingInterval`).
    */
   readonly heartbeat?: number;
+  /**
+   * Publishes what is published to one topic in the same tick as one message, an array: for topics whose ends are all
+   * this library's. Default false. Whatever it is set to, both are understood.
+   */
+  readonly batch?: boolean;
 }
 
 /**
@@ -98,13 +106,21 @@ interface Publication extends Posted {
   refused?: boolean;
 }
 
+/** What was published in one turn. */
+interface Turn {
+  readonly publications: Publication[];
+  over: boolean;
+}
+
 /** Bytes of a line of the protocol that a server takes. With more it closes the connection. */
 const MAX_LINE = 4096;
 
 /** What a line has beside subject and queue, at most. */
 const AROUND = 32;
 
-const encoder = new TextEncoder();
+/** Bytes that a character of JavaScript has at most in UTF-8. */
+const BYTES = 3;
+
 const decoder = new TextDecoder();
 
 class NatsTransport implements Transport {
@@ -115,6 +131,7 @@ class NatsTransport implements Transport {
   readonly #heartbeat: number;
   readonly #held = new Map<Filter, Held>();
   readonly #liveness: Liveness;
+  readonly #gathering: Gathering | undefined;
   #supports: Supports;
   /** Counts connections that were lost. */
   #epoch = 0;
@@ -131,12 +148,15 @@ class NatsTransport implements Transport {
   #up = false;
   /** The question that will cover all that was said in this turn. */
   #question: Promise<void> | undefined;
+  /** The topic that was published to last, and its subject. */
+  #last = { type: "", id: "", subject: "" };
   /** Published in this turn. */
-  #batch: Publication[] = [];
-  /** Batches without an answer, in order. */
-  readonly #batches = new Set<readonly Publication[]>();
+  #turn: Turn = { publications: [], over: false };
+  /** Turns without an answer, in order. No Set: what it once held stays until the next full collection. */
+  readonly #turns = new Ring<Turn>();
 
-  constructor({ connection, prefix = "alk.events", serializer = JSON, heartbeat = 2000 }: CreateNatsEventTargetArgs) {
+  constructor(args: CreateNatsEventTargetArgs) {
+    const { connection, prefix = "alk.events", serializer = JSON, heartbeat = 2000, batch = false } = args;
     if (typeof connection?.flush !== "function" || typeof connection.status !== "function")
       throw new PubSubError(
         "INVALID_OPTION",
@@ -144,10 +164,12 @@ class NatsTransport implements Transport {
       );
     checkTimeout("heartbeat", heartbeat);
     checkPrefix(prefix);
+    checkBatch(batch, serializer);
     this.#connection = connection;
     this.#prefix = prefix;
     this.#serializer = serializer;
     this.#heartbeat = heartbeat;
+    if (batch) this.#gathering = new Gathering((subject, text, first) => this.#publish(subject, text, first));
     // The client does not say so in its types.
     const { options } = connection as { options?: { noEcho?: boolean } };
     this.#supports = { ...SUPPORTS, echo: options?.noEcho !== true };
@@ -231,8 +253,8 @@ class NatsTransport implements Transport {
     for (const held of this.#held.values()) held.end();
     this.#held.clear();
     this.#question = undefined;
-    this.#batch = [];
-    this.#batches.clear();
+    this.#turn = { publications: [], over: false };
+    this.#turns.clear();
     this.#receiver?.interrupted(cause);
   }
 
@@ -288,14 +310,17 @@ class NatsTransport implements Transport {
   async #flush(): Promise<void> {
     await TURN;
     this.#question = undefined;
-    const batch = this.#batch;
-    this.#batch = [];
-    if (batch.length > 0) this.#batches.add(batch);
+    const turn = this.#turn;
+    const { publications } = turn;
+    if (publications.length > 0) {
+      this.#turn = { publications: [], over: false };
+      this.#turns.push(turn);
+    }
     try {
       await this.#connection.flush();
     } catch (error) {
-      this.#batches.delete(batch);
-      for (const { waiter } of batch) waiter?.refused(interrupted(error));
+      this.#forget(turn);
+      for (const { waiter } of publications) waiter?.refused(interrupted(error));
       throw interrupted(error);
     }
     this.#came++;
@@ -306,16 +331,21 @@ class NatsTransport implements Transport {
       told = this.#told;
       for (let i = 0; i < HOPS; i++) await TURN;
     }
-    this.#batches.delete(batch);
-    for (const { waiter, refused } of batch) if (refused !== true) waiter?.accepted();
+    this.#forget(turn);
+    for (const { waiter, refused } of publications) if (refused !== true) waiter?.accepted();
+  }
+
+  #forget(turn: Turn): void {
+    turn.over = true;
+    while (this.#turns.at(0)?.over === true) this.#turns.shift();
   }
 
   /** The server refused something, and says which subject. Subscriptions hear of it by themselves. */
   #refused(error: unknown): void {
     const { operation, subject } = (error ?? {}) as { operation?: string; subject?: string };
     if (operation === "publish")
-      for (const batch of this.#batches)
-        for (const publication of batch) {
+      for (let i = 0; i < this.#turns.size; i++)
+        for (const publication of (this.#turns.at(i) as Turn).publications) {
           if (publication.subject !== subject || publication.refused === true) continue;
           publication.refused = true;
           return publication.waiter?.refused(refusal("publish to", subject, error));
@@ -338,13 +368,19 @@ class NatsTransport implements Transport {
     const queue = filter.group === undefined ? undefined : queueOf(filter.group);
     for (const subject of subjects) checkLine(filter, subject.length + (queue?.length ?? 0));
     const held = new Held();
+    const reader: Reader = {
+      deliver: (envelope) => this.#receiver?.deliver(envelope, filter),
+      error: (error) => this.#receiver?.error(error),
+    };
     for (const subject of subjects)
       held.subscriptions.push(
         this.#connection.subscribe(subject, {
           ...(queue !== undefined && { queue }),
           callback: (error, message) => {
-            if (error !== null) this.#denied(held, filter, subject, error);
-            else if (this.#held.get(filter) === held) this.#arrived(filter, message);
+            if (error !== null) return this.#denied(held, filter, subject, error);
+            if (this.#held.get(filter) !== held) return;
+            this.#came++;
+            parseAllWith(this.#serializer, decoder.decode(message.data), () => message.subject, reader);
           },
         }),
       );
@@ -368,51 +404,45 @@ class NatsTransport implements Transport {
     await this.#flushed();
   }
 
-  #arrived(filter: Filter, message: NatsMessage): void {
-    this.#came++;
-    let event: unknown;
-    try {
-      event = this.#serializer.parse(decoder.decode(message.data));
-    } catch (cause) {
-      return this.#receiver?.error(
-        new PubSubError("MALFORMED", `What was published to ${message.subject} cannot be parsed: ${describe(cause)}.`, {
-          cause,
-        }),
-      );
-    }
-    let envelope: EventEnvelope;
-    try {
-      envelope = parseEnvelope(event);
-    } catch (error) {
-      return this.#receiver?.error(error);
-    }
-    this.#receiver?.deliver(envelope, filter);
-  }
-
   // -------------------------------------------------------------------------------------------------------- publishing
 
   post(envelope: EventEnvelope): Posted {
-    const { type, id } = envelope;
-    const data = encoder.encode(stringifyWith(this.#serializer, envelope));
-    const limit = this.#connection.info?.max_payload ?? Infinity;
-    if (data.length > limit)
-      throw new PayloadError(
-        type,
-        id,
-        `The event has ${data.length} bytes, the NATS server takes ${limit}; send less, or raise its max_payload`,
-      );
-    const subject = subjectOf(this.#prefix, type, id);
-    checkLine(envelope, subject.length);
+    const subject = this.#subjectOf(envelope);
+    return this.#gathering === undefined
+      ? this.#publish(subject, stringifyWith(this.#serializer, envelope), envelope)
+      : this.#gathering.add(subject, envelope, this.#maxPayload / BYTES);
+  }
+
+  /** @param first what it is a message of, with others perhaps */
+  #publish(subject: string, text: string, first: EventEnvelope): Publication {
+    checkSize(first, text, this.#maxPayload);
+    if (!this.#up) throw interrupted(new Error("it was not sent"));
+    const publication: Publication = { subject, waiter: undefined };
+    // The first one of a turn asks for all, before the client writes it, so that the question goes along in one piece.
+    if (this.#turn.publications.push(publication) === 1) this.#flushed().catch(ignore);
     try {
-      this.#connection.publish(subject, data);
+      this.#connection.publish(subject, utf8(text));
     } catch (error) {
       // Closed, or about to be.
+      this.#turn.publications.pop();
       throw interrupted(error);
     }
-    const publication: Publication = { subject, waiter: undefined };
-    // The first one of a turn asks for all.
-    if (this.#batch.push(publication) === 1) this.#flushed().catch(ignore);
     return publication;
+  }
+
+  get #maxPayload(): number {
+    return this.#connection.info?.max_payload ?? Infinity;
+  }
+
+  /** @throws PubSubError `LIMIT` */
+  #subjectOf({ type, id }: EventEnvelope): string {
+    // Most publishers repeat a topic.
+    if (type !== this.#last.type || id !== this.#last.id) {
+      const subject = subjectOf(this.#prefix, type, id);
+      checkLine({ type, id }, subject.length);
+      this.#last = { type, id, subject };
+    }
+    return this.#last.subject;
   }
 
   async close(): Promise<void> {
@@ -462,6 +492,18 @@ function checkLine({ type, id }: Pick<Filter, "type" | "id">, length: number): v
   throw new PubSubError(
     "LIMIT",
     `${excerpt(formatTopic(type, id))} is too long for NATS: subject and queue have ${length} bytes, and may have ${MAX_LINE - AROUND}. Use a shorter prefix, id or group.`,
+  );
+}
+
+/** @throws PayloadError */
+function checkSize({ type, id }: EventEnvelope, text: string, limit: number): void {
+  if (text.length * BYTES <= limit) return;
+  const bytes = utf8Length(text);
+  if (bytes <= limit) return;
+  throw new PayloadError(
+    type,
+    id,
+    `The event has ${bytes} bytes, the NATS server takes ${limit}; send less, or raise its max_payload`,
   );
 }
 

@@ -6,12 +6,13 @@
  * nothing of what was missed; here their connections are watched, and asked for a sign of life.
  */
 import type { EventEnvelope, TypedEvent } from "../envelope.ts";
-import { parseEnvelope } from "../envelope.ts";
 import { onAbort } from "../abort.ts";
 import { describe, formatTopic, PubSubError } from "../errors.ts";
 import { defineEventTarget } from "../event-target.ts";
 import type { AlkEventTarget, EventTargetOptions } from "../event-target.ts";
+import { checkBatch } from "../gathering.ts";
 import { checkTimeout } from "../options.ts";
+import { parseAllWith } from "../serializer.ts";
 import type { Serializer } from "../serializer.ts";
 import { afterArrivals } from "../timers.ts";
 import { isPattern } from "../topic.ts";
@@ -96,8 +97,7 @@ class RedisTransport implements Transport {
   constructor(args: CreateRedisEventTargetArgs) {
     const { publishClient, subscribeClient, serializer = JSON, prefix = "alk:events:", heartbeat = 2000 } = args;
     checkTimeout("heartbeat", heartbeat);
-    if (args.batch === true && serializer !== JSON)
-      throw new PubSubError("INVALID_OPTION", "batch joins JSON; leave it out where there is a serializer.");
+    checkBatch(args.batch ?? false, serializer);
     this.#subscribeClient = subscribeClient;
     this.#publisher = new Side(connectionOver(publishClient, "publishClient"), heartbeat);
     this.#subscriber = new Side(connectionOver(subscribeClient, "subscribeClient"), heartbeat);
@@ -250,21 +250,12 @@ class RedisTransport implements Transport {
   #arrived(name: string, isGlob: boolean, text: string): void {
     const held = (isGlob ? this.#globs : this.#channels).get(name);
     if (held === undefined || held.filters.size === 0 || !this.#delivering) return;
-    let events: unknown;
-    try {
-      events = this.#serializer.parse(text);
-    } catch (cause) {
-      return this.#receiver?.error(
-        new PubSubError("MALFORMED", `What was published to ${name} cannot be parsed: ${describe(cause)}.`, { cause }),
-      );
-    }
-    for (const event of Array.isArray(events) ? (events as unknown[]) : [events])
-      try {
-        const envelope = parseEnvelope(event);
+    parseAllWith(this.#serializer, text, () => name, {
+      deliver: (envelope) => {
         for (const filter of held.filters) this.#receiver?.deliver(envelope, filter);
-      } catch (error) {
-        this.#receiver?.error(error);
-      }
+      },
+      error: (error) => this.#receiver?.error(error),
+    });
   }
 
   post(envelope: EventEnvelope): Posted {

@@ -1,6 +1,7 @@
 import type { Channel } from "../channel.ts";
 import type { EventEnvelope } from "../envelope.ts";
 import { PayloadError, PubSubError } from "../errors.ts";
+import { stringify } from "../serializer.ts";
 import { utf8Length } from "../topic.ts";
 import type { Posted, Waiter } from "../transport.ts";
 import type { Hello, Welcome } from "./frames.ts";
@@ -45,7 +46,7 @@ export class Outgoing {
   get json(): string {
     if (this.problem !== undefined) throw this.problem;
     try {
-      return (this.#json ??= this.#encode === undefined ? encode(this.envelope) : this.#encode());
+      return (this.#json ??= this.#encode === undefined ? stringify(this.envelope) : this.#encode());
     } catch (error) {
       this.problem = error as PayloadError;
       throw error;
@@ -72,26 +73,6 @@ export class Publication extends Outgoing implements Sent, Posted {
 }
 
 function nothing(): void {}
-
-/** @throws PayloadError */
-function encode(envelope: EventEnvelope): string {
-  const { type, id, payload } = envelope;
-  let json: string;
-  try {
-    // A payload that is a function or a symbol would leave the envelope without one.
-    if (typeof payload === "function" || typeof payload === "symbol")
-      throw new TypeError(`a ${typeof payload} is no JSON`);
-    json = JSON.stringify(envelope);
-    // One whose toJSON gives nothing does too; the far end would not count it as an event.
-    if (typeof (payload as { toJSON?: unknown } | null)?.toJSON === "function" && JSON.stringify(payload) === undefined)
-      throw new TypeError("its toJSON returned nothing");
-  } catch (cause) {
-    throw new PayloadError(type, id, `The payload cannot be serialised as JSON: ${(cause as Error).message}`, {
-      cause,
-    });
-  }
-  return json;
-}
 
 /** Envelopes that are gathered at most before they are sent. */
 const MAX_GATHERED = 1000;
