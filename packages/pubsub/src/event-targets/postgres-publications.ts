@@ -174,7 +174,7 @@ export class Publications {
     const texts = batch.map(({ text }) => text);
     const answer = client.query(PUBLISH, [this.#channel, texts, this.#serverTime(until)]);
     const late = (): Error => new Error(`no answer within ${this.#patience} ms`);
-    const { rows } = await within(answer, this.#patience, { late });
+    const { rows } = await within(answer, this.#patience, { late, patient: true });
     return Number((rows[0] as { count: unknown }).count);
   }
 
@@ -195,7 +195,7 @@ export class Publications {
     ));
     try {
       const late = (): Error => new Error(`it lent none within ${this.#patience} ms`);
-      return await within(coming, this.#patience, { late });
+      return await within(coming, this.#patience, { late, patient: true });
     } catch (error) {
       throw (
         refusalOf(error) ??
