@@ -2,8 +2,12 @@
 import { createPubSub } from "@alkdev/pubsub";
 import type { EventEnvelope, Gap } from "@alkdev/pubsub";
 import { createHubEventTarget } from "@alkdev/hub";
+import { pbkdf2Sync, randomBytes } from "node:crypto";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { startServer } from "../../pubsub/test/fixtures/servers.ts";
 import type { Server, ServerName, ServerOptions } from "../../pubsub/test/fixtures/servers.ts";
@@ -18,10 +22,17 @@ interface Broker {
   /** Who is let in, and who is not; and what makes it ask, where it does not anyway. */
   readonly right: string;
   readonly wrong: string;
-  readonly guarded?: readonly string[];
+  readonly guarded?: ServerOptions;
   /** Whether it takes seconds to start, so that one has to do for all tests. */
   readonly slow?: boolean;
 }
+
+/** Who may come to a mosquitto: `me`, with `s3cret`. */
+const passwords = join(mkdtempSync(join(tmpdir(), "passwords-")), "file");
+const salt = randomBytes(12);
+const hash = pbkdf2Sync("s3cret", salt, 101, 64, "sha512");
+writeFileSync(passwords, `me:$7$101$${salt.toString("base64")}$${hash.toString("base64")}\n`);
+afterAll(() => rmSync(dirname(passwords), { recursive: true }));
 
 const BROKERS: Readonly<Record<string, Broker>> = {
   Redis: {
@@ -29,14 +40,14 @@ const BROKERS: Readonly<Record<string, Broker>> = {
     scheme: "redis",
     right: ":s3cret@",
     wrong: ":s3cr_t@",
-    guarded: ["--requirepass", "s3cret"],
+    guarded: { args: ["--requirepass", "s3cret"] },
   },
   NATS: {
     server: "nats",
     scheme: "nats",
     right: "me:s3cret@",
     wrong: "me:s3cr_t@",
-    guarded: ["--user", "me", "--pass", "s3cret"],
+    guarded: { args: ["--user", "me", "--pass", "s3cret"] },
   },
   Postgres: {
     server: "postgres",
@@ -44,6 +55,13 @@ const BROKERS: Readonly<Record<string, Broker>> = {
     path: "/postgres",
     right: "postgres:s3cret@",
     wrong: "nobody:s3cr_t@",
+  },
+  MQTT: {
+    server: "mosquitto",
+    scheme: "mqtt",
+    right: "me:s3cret@",
+    wrong: "me:s3cr_t@",
+    guarded: { lines: [`password_file ${passwords}`, "set_tcp_nodelay true"] },
   },
   RabbitMQ: { server: "rabbitmq", scheme: "amqp", right: "guest:guest@", wrong: "guest:s3cr_t@", slow: true },
 };
@@ -91,12 +109,12 @@ async function until(condition: () => boolean): Promise<void> {
 const count = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, i) => from + i);
 
 describe.each(Object.entries(BROKERS))("over %s", (_, broker) => {
-  const { server: name, scheme, path = "", right, wrong, guarded = [], slow = false } = broker;
+  const { server: name, scheme, path = "", right, wrong, guarded, slow = false } = broker;
   const urlOf = (port: number, user = ""): string => `${scheme}://${user}127.0.0.1:${port}${path}`;
   let shared: Server | undefined;
   beforeAll(async () => void (slow && (shared = await startServer(name))));
   afterAll(() => shared?.end());
-  const startOne = async (): Promise<Server> => shared ?? start(name, { args: guarded });
+  const startOne = async (): Promise<Server> => shared ?? start(name, guarded);
 
   test("two hubs are one topic space; of one that is killed and started again its spokes miss a gap, and nothing else", async () => {
     const server = await startOne();
@@ -175,8 +193,8 @@ describe.each(Object.entries(BROKERS))("over %s", (_, broker) => {
 
 test.each(Object.entries(BROKERS).filter(([, { slow }]) => slow !== true))(
   "tail and publish meet at %s, and go on after its restart, with a gap in its place",
-  async (_, { server: name, scheme, path = "", right, guarded = [] }) => {
-    const server = await start(name, { args: guarded });
+  async (_, { server: name, scheme, path = "", right, guarded }) => {
+    const server = await start(name, guarded);
     const at = `127.0.0.1:${server.port}${path}`;
     const url = `${scheme}://${right}${at}`;
     const tail = pubsub(["tail", "a.*", "--json", "--url", url]);

@@ -36,6 +36,7 @@ const AMQP: Scheme = {
   query: ["exchange", "heartbeat"],
   load: () => import("./open/amqp.ts"),
 };
+const MQTT: Scheme = { example: "mqtt://localhost:1883", query: ["prefix"], load: () => import("./open/mqtt.ts") };
 const POSTGRES: Scheme = {
   example: "postgres://localhost:5432/database",
   query: ["channel", "application_name", "sslmode", "sslrootcert", "sslcert", "sslkey"],
@@ -52,6 +53,8 @@ const SCHEMES: Readonly<Record<string, Scheme>> = {
   "tls:": NATS,
   "amqp:": AMQP,
   "amqps:": AMQP,
+  "mqtt:": MQTT,
+  "mqtts:": MQTT,
   "postgres:": POSTGRES,
   "postgresql:": POSTGRES,
 };
@@ -66,6 +69,7 @@ const SCHEMES: Readonly<Record<string, Scheme>> = {
  * | `redis://user:password@host:6379`, `rediss:` | Redis Pub/Sub; `?prefix=alk:events:` | `ioredis` or `redis` |
  * | `nats://user:password@host:4222`, `nats://token@host`, `tls:` | NATS; `?prefix=alk.events` | `@nats-io/transport-node` |
  * | `amqp://user:password@host:5672/vhost`, `amqps:` | RabbitMQ; `?exchange=alk.events`, AMQP's `&heartbeat=10` | `amqplib` |
+ * | `mqtt://user:password@host:1883`, `mqtts:` | an MQTT broker, by version 5; `?prefix=alk/events` | `mqtt` |
  * | `postgres://user:password@host:5432/database`, `postgresql:` | Postgres; `?channel=alk.events`, `&sslmode=` and the like of `pg` | `pg` |
  *
  * A server that cannot be reached is an error at once where it says so, else after `connectTimeout`. Once open, the target

@@ -66,53 +66,58 @@ interface Kind {
   readonly path?: string;
   readonly without?: readonly string[];
   /** Makes it ask for a password, where it does not anyway. */
-  readonly guarded?: readonly string[];
+  readonly guarded?: ServerOptions;
   /** Whether it takes seconds to start, so that one has to do for several tests. */
   readonly slow?: boolean;
 }
 
 const KINDS: Readonly<Record<string, Kind>> = {
-  "Redis, with ioredis": { server: "redis", scheme: "redis", guarded: ["--requirepass", "right"] },
+  "Redis, with ioredis": { server: "redis", scheme: "redis", guarded: { args: ["--requirepass", "right"] } },
   "Redis, with node-redis where there is no ioredis": {
     server: "redis",
     scheme: "redis",
     without: ["ioredis"],
-    guarded: ["--requirepass", "right"],
+    guarded: { args: ["--requirepass", "right"] },
   },
-  NATS: { server: "nats", scheme: "nats", guarded: ["--user", "me", "--pass", "right"] },
+  NATS: { server: "nats", scheme: "nats", guarded: { args: ["--user", "me", "--pass", "right"] } },
   RabbitMQ: { server: "rabbitmq", scheme: "amqp", slow: true },
+  MQTT: { server: "mosquitto", scheme: "mqtt", guarded: { lines: ["allow_anonymous false"] } },
   Postgres: { server: "postgres", scheme: "postgres", user: "postgres@", path: "/postgres", slow: true },
 };
 
 describe.each(Object.entries(KINDS))("over %s", (_, kind) => {
-  const { server: name, scheme, user = "", path = "", without = [], guarded = [], slow = false } = kind;
+  const { server: name, scheme, user = "", path = "", without = [], guarded, slow = false } = kind;
   let shared: Server | undefined;
   beforeAll(async () => void (slow && (shared = await startServer(name))));
   afterAll(() => shared?.end());
   const startOne = async (options?: ServerOptions): Promise<Server> => shared ?? start(name, options);
 
-  test("events pass, a restart of the server is a gap, and once it is closed nothing keeps the process", async () => {
-    const server = await startOne();
-    const url = `${scheme}://${user}localhost:${server.port}${path}`;
-    const child = opens(opened, [url], { without });
-    expect(await next(child, 2)).toEqual(expect.arrayContaining([{ id: "own", payload: 0 }, { open: "ready" }]));
-    const other = await over(url);
-    await other.publish("a.b", "other", 1);
-    expect(await child.next()).toEqual({ id: "other", payload: 1 });
-    await server.kill();
-    await server.start();
-    expect(await child.next()).toMatchObject({ gap: "reconnect" });
-    // Until it is subscribed again, events are within the gap.
-    let came = false;
-    const after = child.next().finally(() => (came = true));
-    await until(async () => {
-      await other.publish("a.b", "after", 2).catch(() => undefined);
-      return came;
-    });
-    expect(await after).toEqual({ id: "after", payload: 2 });
-    const [code, rest] = await child.end();
-    expect([code, rest.filter(({ id }) => id !== "after")]).toEqual([0, []]);
-  });
+  test(
+    "events pass, a restart of the server is a gap, and once it is closed nothing keeps the process",
+    { timeout: 90_000 },
+    async () => {
+      const server = await startOne();
+      const url = `${scheme}://${user}localhost:${server.port}${path}`;
+      const child = opens(opened, [url], { without });
+      expect(await next(child, 2)).toEqual(expect.arrayContaining([{ id: "own", payload: 0 }, { open: "ready" }]));
+      const other = await over(url);
+      await other.publish("a.b", "other", 1);
+      expect(await child.next()).toEqual({ id: "other", payload: 1 });
+      await server.kill();
+      await server.start();
+      expect(await child.next()).toMatchObject({ gap: "reconnect" });
+      // Until it is subscribed again, events are within the gap.
+      let came = false;
+      const after = child.next().finally(() => (came = true));
+      await until(async () => {
+        await other.publish("a.b", "after", 2).catch(() => undefined);
+        return came;
+      });
+      expect(await after).toEqual({ id: "after", payload: 2 });
+      const [code, rest] = await child.end();
+      expect([code, rest.filter(({ id }) => id !== "after")]).toEqual([0, []]);
+    },
+  );
 
   test("it ends alike while the server stands still", async () => {
     const server = await startOne();
@@ -126,7 +131,7 @@ describe.each(Object.entries(KINDS))("over %s", (_, kind) => {
   });
 
   test("nobody, somebody silent, somebody else and a wrong password are told apart, and leave nothing behind", async () => {
-    const server = await startOne({ args: guarded });
+    const server = await startOne(guarded);
     const [nobody, silent] = [await closedPort(), await silentPort()];
     const at = (port: number): string => `${scheme}://me:s3cr%23t@127.0.0.1:${port}${path}`;
     const child = opens(opened, [at(nobody), at(silent), at(server.port)], {
@@ -156,7 +161,7 @@ async function until(condition: () => Promise<boolean>): Promise<void> {
 
 describe("clients", () => {
   test("that are missing are named, with how to install them", async () => {
-    const without = ["ioredis", "redis", "@nats-io/transport-node", "@alkdev/hub/client", "amqplib", "pg"];
+    const without = ["ioredis", "redis", "@nats-io/transport-node", "@alkdev/hub/client", "amqplib", "mqtt", "pg"];
     const needs = {
       redis: "ioredis or redis",
       rediss: "ioredis or redis",
@@ -164,6 +169,8 @@ describe("clients", () => {
       tls: "@nats-io/transport-node",
       amqp: "amqplib",
       amqps: "amqplib",
+      mqtt: "mqtt",
+      mqtts: "mqtt",
       postgres: "pg",
       postgresql: "pg",
       ws: "@alkdev/hub",
@@ -263,7 +270,7 @@ describe("a URL that names nothing to open is INVALID_OPTION, before anything is
   test.each([
     [
       "",
-      "There is no scheme in that URL. Known are memory: ws: wss: redis: rediss: nats: tls: amqp: amqps: postgres: postgresql:",
+      "There is no scheme in that URL. Known are memory: ws: wss: redis: rediss: nats: tls: amqp: amqps: mqtt: mqtts: postgres: postgresql:",
     ],
     ["//localhost", "There is no scheme"],
     ["localhost:6379", 'Nothing opens URLs that begin with "localhost:". Known are memory:'],

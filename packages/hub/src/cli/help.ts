@@ -122,8 +122,9 @@ Addresses (--url, --backplane):
   redis://user:password@host:6379, rediss://    Redis, where ioredis or redis is installed
   nats://user:password@host:4222, tls://        NATS, where @nats-io/transport-node is installed
   amqp://user:password@host:5672/vhost, amqps:  RabbitMQ, where amqplib is installed
+  mqtt://user:password@host:1883, mqtts://      an MQTT broker, where mqtt is installed
   postgres://user:password@host:5432/database   Postgres, where pg is installed
-  At the end ?prefix=NAME (Redis, NATS), ?exchange=NAME (RabbitMQ) or ?channel=NAME (Postgres) keeps
+  At the end ?prefix=NAME (Redis, NATS, MQTT), ?exchange=NAME (RabbitMQ) or ?channel=NAME (Postgres) keeps
   those apart that name different ones.
 
 Environment:

@@ -2,7 +2,7 @@
 import { connectTo, end, isRefusal, saidBy } from "../event-targets/amqp-client.ts";
 import type { AmqpConnection } from "../event-targets/amqp-client.ts";
 import { createAmqpEventTarget } from "../event-targets/amqp.ts";
-import { BACKOFF, finite, load } from "./opener.ts";
+import { BACKOFF, load, patience } from "./opener.ts";
 import type { Opener } from "./opener.ts";
 
 /** Milliseconds that a server has to say goodbye on a connection that turned out not to be needed. */
@@ -12,7 +12,7 @@ export const open: Opener = async ({ scheme, url, query: { exchange } }, options
   await load(scheme, "amqplib");
   const address = new URL(url);
   address.searchParams.delete("exchange");
-  const attemptTimeout = finite(options.connectTimeout);
+  const attemptTimeout = patience(options.connectTimeout);
   const connect = connectTo(address.href, attemptTimeout);
   // The target tries until it may no longer; so the first attempt, which counts, is made here, and the first connection handed over.
   const abort = new AbortController();

@@ -1,6 +1,6 @@
 /** `ws:` and `wss:`: a hub, by the client of the package `@alkdev/hub`, which connects again and resumes. */
 import type { AlkEventTarget, EventTargetOptions } from "../event-target.ts";
-import { load, saying } from "./opener.ts";
+import { load, patience, saying } from "./opener.ts";
 import type { Opener } from "./opener.ts";
 
 /** What is used of the package. It stands on this one, so nothing here may be compiled against it. */
@@ -14,7 +14,11 @@ interface HubModule {
 export const open: Opener = async ({ scheme, url }, options) => {
   const { module } = await load(scheme, "@alkdev/hub/client");
   const { createHubEventTarget } = module as HubModule;
-  return createHubEventTarget(url.href, { ...options, firstAttempts: 1, attemptTimeout: options.connectTimeout });
+  return createHubEventTarget(url.href, {
+    ...options,
+    firstAttempts: 1,
+    attemptTimeout: patience(options.connectTimeout),
+  });
 };
 
 export function refused(error: unknown): string | undefined {

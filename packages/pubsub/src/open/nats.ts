@@ -3,7 +3,7 @@ import { PubSubError } from "../errors.ts";
 import { createNatsEventTarget } from "../event-targets/nats.ts";
 import type { NatsConnection } from "../event-targets/nats.ts";
 import { checkPath } from "./address.ts";
-import { backoff, finite, load, saying } from "./opener.ts";
+import { backoff, load, patience, saying } from "./opener.ts";
 import type { Opener, Owned } from "./opener.ts";
 
 /** What is used of the package. */
@@ -23,7 +23,7 @@ export const open: Opener = async (address, options, owned) => {
   await greeted(host, port, owned);
   const connection = await (module as NatsModule).connect({
     servers: `${url.hostname}:${port}`,
-    timeout: finite(options.connectTimeout),
+    timeout: patience(options.connectTimeout),
     maxReconnectAttempts: -1,
     // Else two refusals in a row would end it, although whoever changes a password may change it back.
     ignoreAuthErrorAbort: true,

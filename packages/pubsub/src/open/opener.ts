@@ -100,9 +100,12 @@ export function saying(error: unknown, words: RegExp): string | undefined {
 /** The longest wait that timers know. */
 const MAX_WAIT = 0x7fff_ffff;
 
-/** A time that clients can take: they know neither Infinity nor more than timers do. */
-export function finite(milliseconds: number): number {
-  return Math.min(milliseconds, MAX_WAIT);
+/** By how many milliseconds the time-outs of clients are later than that of whoever opens, which names the address. */
+const LATER = 500;
+
+/** How long a client may wait for its server: it knows neither Infinity nor more than timers do. */
+export function patience(connectTimeout: number): number {
+  return Math.min(connectTimeout + LATER, MAX_WAIT);
 }
 
 /** How long clients wait before they connect again: servers of events are near, and back soon. */

@@ -4,7 +4,7 @@ import { createPostgresEventTarget } from "../event-targets/postgres.ts";
 import type { PostgresClient, PostgresPool } from "../event-targets/postgres.ts";
 import { destroy, refusalOf } from "../event-targets/postgres-client.ts";
 import { within } from "../within.ts";
-import { BACKOFF, finite, load } from "./opener.ts";
+import { BACKOFF, load, patience } from "./opener.ts";
 import type { Opener } from "./opener.ts";
 
 /** What is used of the package, beside what the target does. */
@@ -25,7 +25,7 @@ export const open: Opener = async ({ scheme, url, query: { channel } }, options,
   const { Client, Pool } = (module as PgModule).default;
   const address = new URL(url);
   address.searchParams.delete("channel");
-  const config = { connectionString: address.href, connectionTimeoutMillis: finite(options.connectTimeout) };
+  const config = { connectionString: address.href, connectionTimeoutMillis: patience(options.connectTimeout) };
   // Both the target and the pool would try again and again.
   const first = new Client(config);
   first.on("error", ignore);

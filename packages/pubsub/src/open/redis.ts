@@ -3,7 +3,7 @@ import { createRedisEventTarget } from "../event-targets/redis.ts";
 import type { IoRedisClient, NodeRedisClient, RedisClient } from "../event-targets/redis.ts";
 import { checkPath } from "./address.ts";
 import type { Address } from "./address.ts";
-import { backoff, finite, load, saying } from "./opener.ts";
+import { backoff, load, patience, saying } from "./opener.ts";
 import type { Opener, Owned } from "./opener.ts";
 
 export const open: Opener = async (address, options, owned) => {
@@ -11,7 +11,7 @@ export const open: Opener = async (address, options, owned) => {
   checkPath(address, /^\d*$/, "only the number of a database may be");
   const { name, module } = await load(address.scheme, "ioredis", "redis");
   const connect = (name === "ioredis" ? ioredis : nodeRedis)(module as never);
-  const wait = finite(options.connectTimeout);
+  const wait = patience(options.connectTimeout);
   const [publishClient, subscribeClient] = await Promise.all([
     connect(address, wait, owned),
     connect(address, wait, owned),
