@@ -319,6 +319,23 @@ describe("the connection", () => {
     expect(gaps).toHaveLength(1);
   });
 
+  test("answers each question alone: the word that somebody is subscribed is none for what was published later", async () => {
+    const own = await startNats();
+    opened.add(() => own.end());
+    const way = await startProxy(own.port, { toClient: 300 });
+    opened.add(() => way.close());
+    const pubsub = await pubsubAt(way.port);
+    await pubsub.subscribe("a");
+    const subscribing = pubsub.subscribe("b");
+    await until(async () => (await natsSubscriptions(own)) === 2);
+    // The answer is on its way; another one does not come.
+    own.freeze();
+    const publishing = pubsub.publish("c", "", 1);
+    await subscribing;
+    await own.kill();
+    await expect(publishing).rejects.toMatchObject({ code: "INTERRUPTED" });
+  });
+
   test("of a bare client loses in silence what is published during a cut; here it is a gap (the client's way, a control)", async () => {
     const proxy = await startProxy(server.port);
     opened.add(() => proxy.close());

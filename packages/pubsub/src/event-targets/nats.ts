@@ -312,10 +312,9 @@ class NatsTransport implements Transport {
     this.#question = undefined;
     const turn = this.#turn;
     const { publications } = turn;
-    if (publications.length > 0) {
-      this.#turn = { publications: [], over: false };
-      this.#turns.push(turn);
-    }
+    // Also where there are none: what is published from here on has another answer.
+    this.#turn = { publications: [], over: false };
+    this.#turns.push(turn);
     try {
       await this.#connection.flush();
     } catch (error) {
