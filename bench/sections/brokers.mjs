@@ -3,8 +3,12 @@
 // published before, where publish has none }. Each cell has a server of its own.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { connect, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { findProgram } from "../../scripts/programs.mjs";
+import { startPostgres } from "../postgres.mjs";
 import { startRabbit } from "../rabbitmq.mjs";
 
 const HOST = "127.0.0.1";
@@ -37,6 +41,22 @@ async function freePort() {
 const startRedis = () =>
   start("redis-server", (port) => ["--port", port, "--bind", HOST, "--save", "", "--appendonly", "no"]);
 const startNats = () => start("nats-server", (port) => ["-a", HOST, "-p", port]);
+
+/** It drops nothing, and sends small packets at once. */
+async function startMosquitto() {
+  const folder = mkdtempSync(join(tmpdir(), "mosquitto-"));
+  const file = join(folder, "conf");
+  const server = await start("mosquitto", (port) => {
+    const lines = [`listener ${port} ${HOST}`, "allow_anonymous true", "persistence false", "user root"];
+    writeFileSync(file, [...lines, "max_queued_messages 0", "set_tcp_nodelay true", ""].join("\n"));
+    return ["-c", file];
+  });
+  const end = () => {
+    server.end();
+    rmSync(folder, { recursive: true });
+  };
+  return { port: server.port, end };
+}
 
 async function start(name, args) {
   const program = findProgram(name);
@@ -116,6 +136,27 @@ const rawNats = (received, sent) => async (port) => {
 const one = (message, listener) => listener(message.json());
 const several = (message, listener) => message.json().forEach(listener);
 
+/** @param publishers how many connections publish; with several, events come in any order */
+const rawPg = (publishers) => async (port) => {
+  const { Client, Pool } = await import("pg");
+  const config = { host: HOST, port, user: "postgres", database: "postgres" };
+  const subscriber = new Client(config);
+  await subscriber.connect();
+  const pool = new Pool({ ...config, max: publishers });
+  return {
+    on(listener) {
+      subscriber.on("notification", ({ payload }) => listener(JSON.parse(payload)));
+      return subscriber.query("LISTEN session");
+    },
+    publish: (message) => pool.query("SELECT pg_notify('session', $1)", [JSON.stringify(message)]),
+  };
+};
+
+const mqttClients = async (port) => {
+  const { connectAsync } = await import("mqtt");
+  return Promise.all([1, 2].map(() => connectAsync(`mqtt://${HOST}:${port}`, { protocolVersion: 5 })));
+};
+
 const contestants = {
   ours: { label: "@alkdev/pubsub over ioredis", make: ours(ioredis) },
   "ours, batch": { label: "@alkdev/pubsub over ioredis, `batch: true`", make: ours(ioredis, { batch: true }) },
@@ -177,6 +218,50 @@ const contestants = {
       };
     },
   },
+  "ours, pg": {
+    label: "@alkdev/pubsub over pg",
+    async make(port) {
+      const { Pool } = await import("pg");
+      const { createPubSub } = await import("@alkdev/pubsub");
+      const { createPostgresEventTarget } = await import("@alkdev/pubsub/event-target-postgres");
+      const pool = new Pool({ host: HOST, port, user: "postgres", database: "postgres" });
+      const pubsub = createPubSub({ eventTarget: createPostgresEventTarget({ pool }) });
+      return {
+        on: (listener) => pubsub.on("session", "abc", listener),
+        publish: ({ type, id, payload }) => pubsub.publish(type, id, payload),
+      };
+    },
+  },
+  pg: { package: "pg", note: "one connection publishes", make: rawPg(1) },
+  "pg, ten": { package: "pg", note: "ten do, in no order", make: rawPg(10) },
+  "ours, mqtt": {
+    label: "@alkdev/pubsub over mqtt",
+    async make(port) {
+      const { createPubSub } = await import("@alkdev/pubsub");
+      const { createMqttEventTarget } = await import("@alkdev/pubsub/event-target-mqtt");
+      const [publisher, subscriber] = (await mqttClients(port)).map((client) =>
+        createPubSub({ eventTarget: createMqttEventTarget({ client }) }),
+      );
+      return {
+        on: (listener) => subscriber.on("session", "abc", listener),
+        publish: ({ type, id, payload }) => publisher.publish(type, id, payload),
+      };
+    },
+  },
+  mqtt: {
+    package: "mqtt",
+    note: "QoS 1",
+    async make(port) {
+      const [publisher, subscriber] = await mqttClients(port);
+      return {
+        on(listener) {
+          subscriber.on("message", (_, payload) => listener(JSON.parse(payload.toString())));
+          return subscriber.subscribeAsync("session/abc", { qos: 1 });
+        },
+        publish: (message) => publisher.publishAsync("session/abc", JSON.stringify(message), { qos: 1 }),
+      };
+    },
+  },
   limit: {
     label: "limit: ioredis, an array of 100 a message",
     async make(port) {
@@ -214,6 +299,10 @@ const nats = { server: startNats };
 const amqp = { server: async () => startRabbit([await freePort(), await freePort(), await freePort()]) };
 const all = ["ours", "ioredis", "pipelining", "ours, node-redis", "nodeRedis", "limit"];
 const single = all.slice(0, -1);
+
+// A bare client commits each event by itself, so fewer will do.
+const postgres = { server: async () => startPostgres(await freePort()), count: 6000 };
+const mosquitto = { server: startMosquitto };
 
 const scenarios = {
   hundred: {
@@ -289,9 +378,35 @@ const scenarios = {
     contestants: ["ours, amqplib", "amqplib"],
     targets: { amqplib: 1 },
   },
+  postgres: {
+    ...postgres,
+    title: "100 in flight, through Postgres",
+    window: 100,
+    contestants: ["ours, pg", "pg", "pg, ten"],
+    targets: { pg: 1 },
+  },
+  "postgres-awaited": {
+    ...postgres,
+    title: "each publish awaited, through Postgres",
+    contestants: ["ours, pg", "pg"],
+    targets: { pg: 1 },
+  },
+  mqtt: {
+    ...mosquitto,
+    title: "100 in flight, through MQTT",
+    window: 100,
+    contestants: ["ours, mqtt", "mqtt"],
+    targets: { mqtt: 1 },
+  },
+  "mqtt-awaited": {
+    ...mosquitto,
+    title: "each publish awaited, through MQTT",
+    contestants: ["ours, mqtt", "mqtt"],
+    targets: { mqtt: 1 },
+  },
 };
 
-async function measure(make, { window, server: start = startRedis }) {
+async function measure(make, { window, count = COUNT, server: start = startRedis }) {
   const server = await start();
   try {
     const contestant = await make(server.port);
@@ -317,7 +432,7 @@ async function measure(make, { window, server: start = startRedis }) {
         await done;
         return;
       }
-      for (let i = 0; i < COUNT; i += window) {
+      for (let i = 0; i < count; i += window) {
         const done = next(window);
         const from = i % 1000;
         if (contestant.publishMany === undefined)
@@ -335,7 +450,7 @@ async function measure(make, { window, server: start = startRedis }) {
       took.push(performance.now() - begun);
     }
     const [, median] = took.toSorted((a, b) => a - b);
-    return { value: ((window === undefined ? AWAITED : COUNT) / median) * 1000, check: sum };
+    return { value: ((window === undefined ? AWAITED : count) / median) * 1000, check: sum };
   } finally {
     server.end();
   }
@@ -343,7 +458,7 @@ async function measure(make, { window, server: start = startRedis }) {
 
 export default {
   about:
-    "Events through a Redis, a NATS or a RabbitMQ, on the loopback, publisher and subscriber in one process; events a second that arrived.",
+    "Events through a Redis, a NATS, a RabbitMQ, a Postgres or a mosquitto, on the loopback, publisher and subscriber in one process; events a second that arrived.",
   unit: "events/s",
   contestants,
   scenarios,
