@@ -39,7 +39,7 @@ export default [
     ["nats", "createNatsEventTarget", "18.5 kB"],
     ["mqtt", "createMqttEventTarget", "19.1 kB"],
     ["postgres", "createPostgresEventTarget", "19.2 kB"],
-    ["amqp", "createAmqpEventTarget", "21.1 kB"],
+    ["amqp", "createAmqpEventTarget", "21.2 kB"],
   ].map(([file, create, limit]) =>
     entry(
       `@alkdev/pubsub/event-target-${file}: ${create}, with createPubSub`,
