@@ -84,6 +84,49 @@ function read(texts: readonly string[]): { events: EventEnvelope[]; errors: unkn
   return { events, errors };
 }
 
+test("a text is read as JSON.parse reads it, whatever came before it, and however alike it is", () => {
+  const about = fc.constantFrom(
+    "",
+    ',"meta":{"origin":"one"}',
+    ',"meta":{"origin":"other"}',
+    ',"meta":{"origin":"one","seq":1}',
+  );
+  const between = fc.oneof(
+    fc.jsonValue().map((value) => JSON.stringify(value)),
+    // Nothing, too much, and what only looks like a payload.
+    fc.constantFrom(
+      "",
+      "1,2",
+      "[1",
+      "1]",
+      '1,"payload":2',
+      '1,"id":"other"',
+      '1,"meta":{"origin":"x"},"more":2',
+      " 1 ",
+      '"',
+    ),
+  );
+  const written = fc
+    .tuple(fc.constantFrom("a", "b"), between, about, fc.constantFrom("}", "}}", "} ", ""))
+    .map(([type, load, more, end]) => `{"type":"${type}","id":"","payload":${load}${more}${end}`);
+  fc.assert(
+    fc.property(fc.array(written, { maxLength: 40 }), (texts) => {
+      for (const message of texts) {
+        let expected: unknown;
+        try {
+          expected = JSON.parse(message);
+        } catch {
+          // No JSON, then.
+        }
+        const { events, errors } = read([message]);
+        expect(events).toEqual(expected === undefined ? [] : [expected]);
+        expect(errors).toHaveLength(expected === undefined ? 1 : 0);
+      }
+    }),
+    { numRuns: 1000 },
+  );
+});
+
 test("events of one tick come out as they went in, topic by topic, and no message with several is longer than it may be", async () => {
   const event = fc.record({
     type: fc.constantFrom("a", "b"),
