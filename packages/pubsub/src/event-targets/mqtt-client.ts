@@ -83,6 +83,13 @@ export function hurry({ stream }: MqttClient): void {
   socket?.setNoDelay?.(true);
 }
 
+/** Has all that is written before `send` is called go out in one piece: the client writes its answer to each event by itself. */
+export function gather({ stream }: MqttClient): { send(): void } {
+  const writable: { cork?(): void; uncork?(): void } | undefined = stream;
+  writable?.cork?.();
+  return { send: () => writable?.uncork?.() };
+}
+
 /** Gives up the connection for another one. */
 export function drop({ stream }: MqttClient): void {
   const socket: { destroy?(): void } | undefined = stream;

@@ -1,7 +1,7 @@
 import { describe, PubSubError } from "../errors.ts";
 import { Liveness } from "../link/liveness.ts";
 import { afterArrivals, every } from "../timers.ts";
-import { drop, hasStopped, hurry, refusalOf } from "./mqtt-client.ts";
+import { drop, gather, hasStopped, hurry, refusalOf } from "./mqtt-client.ts";
 import type { Listener, MqttClient, MqttMessage } from "./mqtt-client.ts";
 
 /** Told of what becomes of a connection. */
@@ -32,6 +32,7 @@ export class Connection {
   #stopWatch: () => void = nothing;
   #up = false;
   #asked = false;
+  #gathering = false;
 
   constructor(client: MqttClient, heartbeat: number, owner: ConnectionOwner) {
     this.#client = client;
@@ -144,9 +145,21 @@ export class Connection {
 
   /** Events are no answer: they come on a path that is half dead too. */
   #heard(packet: string): void {
+    this.#gather();
     if (packet === "publish" || packet === "pubrel") return this.#liveness.came();
     this.#asked = false;
     this.#liveness.heard();
+  }
+
+  /** What answers all that came at once goes out at once: one by one, the system's work for it would be more than all else. */
+  #gather(): void {
+    if (this.#gathering) return;
+    this.#gathering = true;
+    const answers = gather(this.#client);
+    afterArrivals(() => {
+      this.#gathering = false;
+      answers.send();
+    });
   }
 
   #giveUp(message: string): void {
