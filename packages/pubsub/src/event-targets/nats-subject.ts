@@ -1,7 +1,13 @@
 /** Topics as NATS subjects: `prefix.id.type`. */
-import { excerpt, PubSubError } from "../errors.ts";
+import { excerpt, formatTopic, PubSubError } from "../errors.ts";
 import type { Filter } from "../transport.ts";
 import { wordOf, wordsOf } from "../words.ts";
+
+/** Bytes of a line of the protocol that a server takes. With more it closes the connection. */
+const MAX_LINE = 4096;
+
+/** What a line has beside subject and queue, at most. */
+const AROUND = 32;
 
 /** The subject that events of a topic are published to. */
 export function subjectOf(prefix: string, type: string, id: string): string {
@@ -30,4 +36,13 @@ export function checkPrefix(prefix: string): void {
       "INVALID_OPTION",
       `prefix has to be one or more tokens of a NATS subject, with dots between them and no wildcards, such as alk.events; not ${excerpt(prefix)}.`,
     );
+}
+
+/** @throws PubSubError `LIMIT` */
+export function checkLine({ type, id }: Pick<Filter, "type" | "id">, length: number): void {
+  if (length + AROUND <= MAX_LINE) return;
+  throw new PubSubError(
+    "LIMIT",
+    `${excerpt(formatTopic(type, id))} is too long for NATS: subject and queue have ${length} bytes, and may have ${MAX_LINE - AROUND}. Use a shorter prefix, id or group.`,
+  );
 }
