@@ -1,17 +1,8 @@
 // Events through a broker, publisher and subscriber in one process, each with a connection of its own. A contestant: { on(listener):
 // promise, publish(message): promise or nothing, publishMany?(messages), flush?(): promise of the acknowledgement of what was
 // published before, where publish has none }. Each cell has a server of its own.
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { connect, createServer } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { findProgram } from "../../scripts/programs.mjs";
-import { startPostgres } from "../postgres.mjs";
-import { startRabbit } from "../rabbitmq.mjs";
+import { HOST, startMosquitto, startNats, startPostgres, startRabbit, startRedis } from "../servers.mjs";
 
-const HOST = "127.0.0.1";
 const CHANNEL = "session:abc";
 const SUBJECT = "session.abc";
 const COUNT = 30_000;
@@ -29,49 +20,6 @@ const messages = Array.from({ length: 1000 }, (_, i) => ({
     tags: ["a", "b"],
   },
 }));
-
-async function freePort() {
-  const listener = createServer().listen(0, HOST);
-  await once(listener, "listening");
-  const { port } = listener.address();
-  await new Promise((resolve) => listener.close(resolve));
-  return port;
-}
-
-const startRedis = () =>
-  start("redis-server", (port) => ["--port", port, "--bind", HOST, "--save", "", "--appendonly", "no"]);
-const startNats = () => start("nats-server", (port) => ["-a", HOST, "-p", port]);
-
-/** It drops nothing, and sends small packets at once. */
-async function startMosquitto() {
-  const folder = mkdtempSync(join(tmpdir(), "mosquitto-"));
-  const file = join(folder, "conf");
-  const server = await start("mosquitto", (port) => {
-    const lines = [`listener ${port} ${HOST}`, "allow_anonymous true", "persistence false", "user root"];
-    writeFileSync(file, [...lines, "max_queued_messages 0", "set_tcp_nodelay true", ""].join("\n"));
-    return ["-c", file];
-  });
-  const end = () => {
-    server.end();
-    rmSync(folder, { recursive: true });
-  };
-  return { port: server.port, end };
-}
-
-async function start(name, args) {
-  const program = findProgram(name);
-  if (program === undefined) throw new Error(`there is no ${name}; run node scripts/programs.mjs`);
-  const port = await freePort();
-  const server = spawn(program, args(String(port)), { stdio: "ignore" });
-  for (let up = false; !up;)
-    up = await new Promise((resolve) => {
-      const socket = connect(port, HOST);
-      socket.on("connect", () => resolve(true));
-      socket.on("error", () => setTimeout(resolve, 5, false));
-      socket.on("connect", () => socket.destroy());
-    });
-  return { port, end: () => server.kill("SIGKILL") };
-}
 
 const ioredis = async (port, options) => {
   const { Redis } = await import("ioredis");
@@ -296,12 +244,12 @@ const contestants = {
 };
 
 const nats = { server: startNats };
-const amqp = { server: async () => startRabbit([await freePort(), await freePort(), await freePort()]) };
+const amqp = { server: startRabbit };
 const all = ["ours", "ioredis", "pipelining", "ours, node-redis", "nodeRedis", "limit"];
 const single = all.slice(0, -1);
 
 // A bare client commits each event by itself, so fewer will do.
-const postgres = { server: async () => startPostgres(await freePort()), count: 6000 };
+const postgres = { server: startPostgres, count: 6000 };
 const mosquitto = { server: startMosquitto };
 
 const scenarios = {
