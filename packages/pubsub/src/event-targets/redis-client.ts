@@ -1,10 +1,11 @@
 /** One connection to Redis, whichever client it is over: what `redis.ts` needs of ioredis and of node-redis. */
 import { PubSubError } from "../errors.ts";
 import { deadline } from "../timers.ts";
+import type { IoRedisCluster, IoRedisNode, NodeRedisCluster, NodeRedisNode } from "./redis-cluster-client.ts";
 
 // What an event brings differs from event to event, and clients say so each in their own way.
 // oxlint-disable-next-line typescript/no-explicit-any
-type Listener = (...args: any[]) => void;
+export type Listener = (...args: any[]) => void;
 
 /** A client of ioredis, 5 or 6: the part of it that is used. */
 export interface IoRedisClient {
@@ -41,7 +42,7 @@ export interface NodeRedisClient {
 }
 
 /** A Redis client of the user's. */
-export type RedisClient = IoRedisClient | NodeRedisClient;
+export type RedisClient = IoRedisClient | NodeRedisClient | IoRedisCluster | NodeRedisCluster;
 
 /** What is asked for at the server: a channel, or a glob that channels match. One object for each, as long as it may be held there. */
 export interface Subject {
@@ -64,8 +65,10 @@ export interface Watcher {
   message(name: string, isGlob: boolean, text: string): void;
 }
 
-/** The connection of a client, which belongs to the user: it stays open, and as it is. */
+/** The connection of a client. One that belongs to the user stays open, and as it is. */
 export interface Connection {
+  /** Whether it is of our own, so that with it goes all that the server holds for it. */
+  readonly own?: boolean;
   readonly ready: boolean;
   /** Begins to watch, and to connect where nobody has. */
   start(watcher: Watcher): void;
@@ -80,36 +83,39 @@ export interface Connection {
   unsubscribe(subject: Subject): Promise<unknown>;
 }
 
-/** @throws PubSubError `INVALID_OPTION` for what is no client, `UNSUPPORTED` for one of a cluster */
+/** @throws PubSubError `INVALID_OPTION` for what is no client of one server */
 export function connectionOver(client: RedisClient, option: string): Connection {
   if (typeof client === "object" && client !== null) {
-    // It says nothing of the connections that it has and loses, so that a loss would be silent.
-    if ("isCluster" in client && client.isCluster === true)
-      throw new PubSubError(
-        "UNSUPPORTED",
-        `${option} is a cluster. Hand in a client of one of its nodes: each passes events on to the others.`,
-      );
     if ("isReady" in client && "pSubscribe" in client) return new NodeRedis(client);
-    if ("status" in client && typeof client.status === "string") return new IoRedis(client);
+    if ("status" in client && typeof client.status === "string") return new IoRedis(client as IoRedisClient);
   }
   throw new PubSubError("INVALID_OPTION", `${option} has to be a client of ioredis or of node-redis.`);
 }
+
+/**
+ * Publishes to a sharded channel. The command alone is taken by replicas too, which pass it on to their master, late or
+ * never; a script that has the channel for its key is taken by the one master that has its slot.
+ */
+const TO_MASTER = "return redis.call('SPUBLISH',KEYS[1],ARGV[1])";
 
 /** Commands that are written at once. */
 const GATHERED = 32;
 
 type Listeners = Readonly<Record<string, Listener>>;
 
-class IoRedis implements Connection {
+export class IoRedis implements Connection {
   readonly #client: IoRedisClient;
   readonly #commands: IoRedisClient;
+  readonly #sharded: boolean;
   #listeners: Listeners = {};
   #corked: IoRedisClient["stream"];
   #gathered = 0;
 
-  constructor(client: IoRedisClient) {
+  /** @param sharded whether it publishes to the sharded channels of a cluster */
+  constructor(client: IoRedisClient, sharded: boolean = false) {
     this.#client = client;
     this.#commands = sendingOnce(client);
+    this.#sharded = sharded;
   }
 
   get ready(): boolean {
@@ -147,6 +153,7 @@ class IoRedis implements Connection {
 
   publish(channel: string, text: string): Promise<unknown> {
     this.#gather();
+    if (this.#sharded) return (this.#commands as IoRedisNode).eval(TO_MASTER, 1, channel, text);
     return this.#commands.publish(channel, text);
   }
 
@@ -206,8 +213,9 @@ function sendingOnce(client: IoRedisClient): IoRedisClient {
 /** Milliseconds in which a socket that was destroyed is closed, and whoever waited for it has been told. */
 const RENEWAL = 50;
 
-class NodeRedis implements Connection {
+export class NodeRedis implements Connection {
   readonly #client: NodeRedisClient;
+  readonly #sharded: boolean;
   readonly #unwritten = new Unwritten();
   readonly #commands: NodeRedisClient;
   /** The client names no pattern, so each subject has a listener of its own. */
@@ -216,8 +224,10 @@ class NodeRedis implements Connection {
   #watcher: Watcher | undefined;
   #renewing = false;
 
-  constructor(client: NodeRedisClient) {
+  /** @param sharded whether it publishes to the sharded channels of a cluster */
+  constructor(client: NodeRedisClient, sharded: boolean = false) {
     this.#client = client;
+    this.#sharded = sharded;
     const { withCommandOptions } = client as { withCommandOptions?: (options: object) => NodeRedisClient };
     // Without time-outs of its own: a signal and a timer for each command.
     const options = { abortSignal: this.#unwritten, timeout: undefined };
@@ -282,6 +292,7 @@ class NodeRedis implements Connection {
   }
 
   publish(channel: string, text: string): Promise<unknown> {
+    if (this.#sharded) return (this.#commands as NodeRedisNode).sendCommand(["EVAL", TO_MASTER, "1", channel, text]);
     return this.#commands.publish(channel, text);
   }
 

@@ -4,15 +4,21 @@ import { Gathering } from "../gathering.ts";
 import { stringifyWith } from "../serializer.ts";
 import type { Serializer } from "../serializer.ts";
 import type { Posted } from "../transport.ts";
+import type { Connection } from "./redis-client.ts";
 import type { Side } from "./redis-side.ts";
+
+/** Where it is published. */
+export interface Publisher extends Pick<Side, "epoch" | "ready" | "heard"> {
+  readonly connection: Pick<Connection, "ready" | "publish">;
+}
 
 /** What is on its way to Redis. */
 export class Publications {
-  readonly #publisher: Side;
+  readonly #publisher: Publisher;
   readonly #serializer: Serializer;
   readonly #gathering: Gathering | undefined;
 
-  constructor(publisher: Side, serializer: Serializer, batch: boolean) {
+  constructor(publisher: Publisher, serializer: Serializer, batch: boolean) {
     this.#publisher = publisher;
     this.#serializer = serializer;
     if (batch) this.#gathering = new Gathering((channel, text) => this.#send(channel, text));
@@ -51,8 +57,13 @@ export class Publications {
             cause: error,
           })
         : error;
-    return new PubSubError("INTERRUPTED", "The connection ended before Redis answered; the event may be delivered.", {
-      cause: error,
-    });
+    return interruption(error);
   }
+}
+
+/** What a publish that has no answer rejects with. */
+export function interruption(cause: unknown): PubSubError {
+  return new PubSubError("INTERRUPTED", "The connection ended before Redis answered; the event may be delivered.", {
+    cause,
+  });
 }

@@ -2,9 +2,12 @@ import { PubSubError } from "../errors.ts";
 import { afterArrivals, every } from "../timers.ts";
 import type { Connection, Watcher } from "./redis-client.ts";
 
-/** One of the two connections, and whether it shows signs of life. */
-export class Side {
-  readonly connection: Connection;
+/** What is watched of a connection. */
+export type Watched = Pick<Connection, "ready" | "start" | "stop" | "ping" | "renew">;
+
+/** A connection, and whether it shows signs of life. */
+export class Side<C extends Watched = Connection> {
+  readonly connection: C;
   readonly #heartbeat: number;
   /** Counts connections. */
   epoch = 0;
@@ -14,7 +17,7 @@ export class Side {
   #asked = false;
   #stopBeat: (() => void) | undefined;
 
-  constructor(connection: Connection, heartbeat: number) {
+  constructor(connection: C, heartbeat: number) {
     this.connection = connection;
     this.#heartbeat = heartbeat;
   }

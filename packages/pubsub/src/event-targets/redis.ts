@@ -12,17 +12,22 @@ import { defineEventTarget } from "../event-target.ts";
 import type { AlkEventTarget, EventTargetOptions } from "../event-target.ts";
 import { checkBatch } from "../gathering.ts";
 import { checkTimeout } from "../options.ts";
-import { parseAllWith } from "../serializer.ts";
 import type { Serializer } from "../serializer.ts";
 import { afterArrivals } from "../timers.ts";
 import { isPattern } from "../topic.ts";
 import type { Filter, Posted, Receiver, Supports, Transport } from "../transport.ts";
+import { clusterOver } from "./redis-cluster-client.ts";
+import { ClusterConnection } from "./redis-cluster.ts";
 import { connectionOver } from "./redis-client.ts";
-import type { RedisClient, Subject } from "./redis-client.ts";
+import type { Connection, RedisClient, Subject } from "./redis-client.ts";
+import { read, REFUSALS, SUPPORTS } from "./redis-messages.ts";
 import { Publications } from "./redis-publications.ts";
+import { ShardedTransport } from "./redis-sharded.ts";
+import type { Options } from "./redis-sharded.ts";
 import { Side } from "./redis-side.ts";
 
 export type { IoRedisClient, NodeRedisClient, RedisClient } from "./redis-client.ts";
+export type { IoRedisCluster, NodeRedisCluster } from "./redis-cluster-client.ts";
 export type { Serializer as RedisSerializer } from "../serializer.ts";
 
 /** What `createRedisEventTarget` needs. */
@@ -42,42 +47,53 @@ export interface CreateRedisEventTargetArgs extends EventTargetOptions {
    * this library's. Default false. Whatever it is set to, both are understood.
    */
   readonly batch?: boolean;
+  /**
+   * Uses the sharded channels of a cluster (Redis 7): an event goes to the one master that has its slot, not to every node.
+   * Topics only, with an id. All that are to hear each other have to say so. Default false.
+   */
+  readonly sharded?: boolean;
 }
-
-const SUPPORTS: Supports = {
-  publishAck: "hop",
-  delivery: "at-most-once",
-  lossDetection: "disconnect",
-  subscribeAck: true,
-  overlap: "per-filter",
-  // Globs cross dots and colons.
-  patterns: "filtered",
-  echo: true,
-  groups: false,
-  replay: false,
-  maxPayload: undefined,
-};
 
 /**
  * Events to and from all that use the same Redis, over clients of ioredis 5 or 6, or node-redis 6, which stay open.
+ * Cluster clients tell of the nodes and of how to log in; connections to nodes are the target's own. One may be given for both.
  *
- * @throws PubSubError `INVALID_OPTION`, `UNSUPPORTED` for a client of a cluster
+ * @throws PubSubError `INVALID_OPTION`
  * @example
  * const target = createRedisEventTarget({ publishClient: new Redis(url), subscribeClient: new Redis(url) });
  * const pubsub = createPubSub({ eventTarget: target });
  * const events = await pubsub.subscribe("session.status", "proj_123"); // Redis has confirmed
+ *
+ * @example
+ * const cluster = new Cluster(nodes); // of ioredis, or createCluster(…) of node-redis
+ * const target = createRedisEventTarget({ publishClient: cluster, subscribeClient: cluster, sharded: true });
  */
 export function createRedisEventTarget<TEvent extends TypedEvent = TypedEvent>(
   args: CreateRedisEventTargetArgs,
 ): AlkEventTarget<TEvent> {
-  return defineEventTarget(new RedisTransport(args), args);
+  const { heartbeat = 2000, serializer = JSON, prefix = "alk:events:", batch = false, sharded = false } = args;
+  checkTimeout("heartbeat", heartbeat);
+  checkBatch(batch, serializer);
+  const options = { heartbeat, serializer, prefix, batch };
+  return defineEventTarget(sharded ? shardedOver(args, options) : new RedisTransport(args, options), args);
+}
+
+function shardedOver({ publishClient, subscribeClient }: CreateRedisEventTargetArgs, options: Options): Transport {
+  const publishers = clusterOver(publishClient);
+  const subscribers = subscribeClient === publishClient ? publishers : clusterOver(subscribeClient);
+  if (publishers === undefined || subscribers === undefined)
+    throw new PubSubError(
+      "INVALID_OPTION",
+      "sharded needs clients of a cluster: new Cluster(…) of ioredis, or createCluster(…) of node-redis.",
+    );
+  return new ShardedTransport(publishers, subscribers, options);
 }
 
 /** Clients that some target subscribes with: two would take each other's channels away. */
 const subscribing = new WeakSet<RedisClient>();
 
 class RedisTransport implements Transport {
-  readonly supports: Supports = SUPPORTS;
+  readonly supports: Supports;
   problem: string | undefined;
   readonly #subscribeClient: RedisClient;
   readonly #publisher: Side;
@@ -94,20 +110,21 @@ class RedisTransport implements Transport {
   #delivering = false;
   readonly #publications: Publications;
 
-  constructor(args: CreateRedisEventTargetArgs) {
-    const { publishClient, subscribeClient, serializer = JSON, prefix = "alk:events:", heartbeat = 2000 } = args;
-    checkTimeout("heartbeat", heartbeat);
-    checkBatch(args.batch ?? false, serializer);
+  constructor({ publishClient, subscribeClient }: CreateRedisEventTargetArgs, options: Options) {
+    const { heartbeat, serializer, prefix, batch } = options;
     this.#subscribeClient = subscribeClient;
-    this.#publisher = new Side(connectionOver(publishClient, "publishClient"), heartbeat);
-    this.#subscriber = new Side(connectionOver(subscribeClient, "subscribeClient"), heartbeat);
+    this.#publisher = new Side(connectionTo(publishClient, "publishClient"), heartbeat);
+    this.#subscriber = new Side(connectionTo(subscribeClient, "subscribeClient"), heartbeat);
+    const ofCluster = this.#publisher.connection.own === true || this.#subscriber.connection.own === true;
+    // Nodes pass events on to each other without acknowledgement.
+    this.supports = ofCluster ? { ...SUPPORTS, lossDetection: "none" } : SUPPORTS;
     this.#serializer = serializer;
     this.#prefix = prefix;
-    this.#publications = new Publications(this.#publisher, serializer, args.batch ?? false);
+    this.#publications = new Publications(this.#publisher, serializer, batch);
   }
 
   open(receiver: Receiver, signal: AbortSignal): Promise<void> {
-    if (subscribing.has(this.#subscribeClient))
+    if (this.#subscriber.connection.own !== true && subscribing.has(this.#subscribeClient))
       throw new PubSubError(
         "INVALID_OPTION",
         "Another event target subscribes with this client. Give each a subscribeClient of its own (client.duplicate()).",
@@ -250,12 +267,7 @@ class RedisTransport implements Transport {
   #arrived(name: string, isGlob: boolean, text: string): void {
     const held = (isGlob ? this.#globs : this.#channels).get(name);
     if (held === undefined || held.filters.size === 0 || !this.#delivering) return;
-    parseAllWith(this.#serializer, text, () => name, {
-      deliver: (envelope) => {
-        for (const filter of held.filters) this.#receiver?.deliver(envelope, filter);
-      },
-      error: (error) => this.#receiver?.error(error),
-    });
+    if (this.#receiver !== undefined) read(this.#serializer, name, text, held.filters, this.#receiver);
   }
 
   post(envelope: EventEnvelope): Posted {
@@ -263,6 +275,7 @@ class RedisTransport implements Transport {
   }
 
   async close(): Promise<void> {
+    if (this.#subscriber.connection.own === true) return this.#stop();
     const left = this.#all().map((held) => {
       const first = this.#leave(held);
       // A client that is not connected, or turns out not to be, sends it when it is, after what it asks for again by itself.
@@ -274,6 +287,11 @@ class RedisTransport implements Transport {
     const done = Promise.allSettled(left);
     if (connected) await done;
   }
+}
+
+function connectionTo(client: RedisClient, option: string): Connection {
+  const cluster = clusterOver(client);
+  return cluster === undefined ? connectionOver(client, option) : new ClusterConnection(cluster);
 }
 
 /** What is subscribed to at the server, for as many filters as need it. */
@@ -297,9 +315,6 @@ class Held implements Subject {
     this.live = this.leaving = undefined;
   }
 }
-
-/** What a server says to whom it does not let in. */
-const REFUSALS = /\b(NOAUTH|WRONGPASS|NOPERM|ERR AUTH|invalid password)\b/;
 
 /** The channel of a topic, or one glob for all topics of a filter, which may be wider than it: dots and colons are nothing special. */
 function subjectOf(prefix: string, { type, id }: Filter): { name: string; isGlob: boolean } {
