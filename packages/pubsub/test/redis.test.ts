@@ -4,7 +4,7 @@ import { createRedisEventTarget as createYogaTarget } from "@graphql-yoga/redis-
 import { createPubSub } from "@alkdev/pubsub";
 import type { PubSub, Subscription } from "@alkdev/pubsub";
 import { createRedisEventTarget } from "@alkdev/pubsub/event-target-redis";
-import type { CreateRedisEventTargetArgs, RedisClient } from "@alkdev/pubsub/event-target-redis";
+import type { CreateRedisEventTargetArgs, IoRedisClient, NodeRedisClient } from "@alkdev/pubsub/event-target-redis";
 import { payloadTarget } from "@alkdev/pubsub/transport";
 import type { AlkEventTarget } from "@alkdev/pubsub/transport";
 import { Redis } from "ioredis";
@@ -372,7 +372,7 @@ test("clients that nobody has connected are connected", async () => {
   node.destroy();
 });
 
-test.each<[string, (port: number) => RedisClient]>([
+test.each<[string, (port: number) => IoRedisClient | NodeRedisClient]>([
   ["ioredis", (port) => new Redis({ port, host: "127.0.0.1", lazyConnect: true, retryStrategy: () => 5 })],
   ["node-redis", (port) => createClient({ socket: { port, host: "127.0.0.1", reconnectStrategy: 5 } })],
 ])("a connection of %s that did not come about in time is tried anew by the next use", async (_, make) => {

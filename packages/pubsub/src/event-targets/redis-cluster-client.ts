@@ -163,7 +163,10 @@ class OverIoRedis extends Over<IoRedisCluster> {
   masters(): readonly Address[] {
     const nodes = this.cluster.nodes("master");
     this.#node = nodes[0] ?? this.#node;
-    return nodes.map(({ options }) => ({ ...(options as Address) }));
+    return nodes.map(({ options }) => {
+      const { host, port } = options as Address;
+      return { host, port };
+    });
   }
 
   reached(address: Address): Address {

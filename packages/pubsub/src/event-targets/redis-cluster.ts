@@ -86,7 +86,10 @@ export class ClusterConnection implements Connection {
   }
 
   #dialLater(): void {
-    this.#stopWaiting = deadline(waitAfter(this.#failures++, BACKOFF), () => this.#dial());
+    // One attempt at a time: two would be two connections that are subscribed.
+    this.#stopWaiting?.();
+    if (this.#watcher !== undefined)
+      this.#stopWaiting = deadline(waitAfter(this.#failures++, BACKOFF), () => this.#dial());
   }
 
   #drop(): void {

@@ -98,20 +98,23 @@ export class Shard implements Watched {
 
   /** Asks for whatever is wished, and for a sign of life. @internal */
   ping(): Promise<void> {
-    return (this.#rounds ??= this.#settle().finally(() => (this.#rounds = undefined)));
+    return (this.#rounds ??= this.#settle());
   }
 
   async #settle(): Promise<void> {
     // What is wished in one tick is asked at once.
-    await undefined;
-    if (!this.ready || this.#over) return;
+    await Promise.resolve();
     try {
-      do {
+      while (this.ready && !this.#over) {
         this.#doubtful = false;
         await this.#round();
-      } while (this.#doubtful || this.#wishes.size > 0);
+        if (!this.#doubtful && this.#wishes.size === 0) break;
+      }
     } catch (error) {
       this.#lose(error);
+    } finally {
+      // At once: what is wished from now on begins a round of its own.
+      this.#rounds = undefined;
     }
   }
 

@@ -116,8 +116,8 @@ class RedisTransport implements Transport {
     this.#publisher = new Side(connectionTo(publishClient, "publishClient"), heartbeat);
     this.#subscriber = new Side(connectionTo(subscribeClient, "subscribeClient"), heartbeat);
     const ofCluster = this.#publisher.connection.own === true || this.#subscriber.connection.own === true;
-    // Nodes pass events on to each other without acknowledgement.
-    this.supports = ofCluster ? { ...SUPPORTS, lossDetection: "none" } : SUPPORTS;
+    // Nodes pass events on to each other without acknowledgement, and another node may do so later than the one that was lost.
+    this.supports = ofCluster ? { ...SUPPORTS, lossDetection: "none", delivery: "at-least-once" } : SUPPORTS;
     this.#serializer = serializer;
     this.#prefix = prefix;
     this.#publications = new Publications(this.#publisher, serializer, batch);
