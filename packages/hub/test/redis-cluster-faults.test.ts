@@ -334,7 +334,8 @@ test("sharded: a replica takes over from a master that is killed: a gap in its t
 /** Ids of topics of the first node, and one of each other. */
 async function topicsOf(bed: Bed, count: number): Promise<[string[], string[]]> {
   const [first, ...rest] = nodes;
-  const mine = await channelsAt(first as Server, bed.channel(""), count);
+  if (first === undefined) throw new Error("There are no nodes.");
+  const mine = await channelsAt(first, bed.channel(""), count);
   const others = await Promise.all(rest.map((node) => channelsAt(node, bed.channel(""), 1)));
   return [mine, others.flat()];
 }
