@@ -111,6 +111,12 @@ async function* targets() {
   const idle = { status: "wait", options: {} };
   const redis = createRedisEventTarget({ publishClient: idle, subscribeClient: idle });
   yield { name: "Redis", call: "createRedisEventTarget({ … })", supports: redis.supports };
+  const cluster = { isCluster: true, ...idle, ssubscribe() {} };
+  const clients = { publishClient: cluster, subscribeClient: cluster };
+  const ofCluster = createRedisEventTarget(clients);
+  yield { name: "Redis Cluster", call: "createRedisEventTarget({ … })", supports: ofCluster.supports };
+  const sharded = createRedisEventTarget({ ...clients, sharded: true });
+  yield { name: "Redis Cluster, sharded", call: "createRedisEventTarget({ … })", supports: sharded.supports };
   // A server says what it takes at most; this is its default.
   const connection = { flush() {}, status() {}, info: { max_payload: 1024 * 1024 } };
   const nats = createNatsEventTarget({ connection });

@@ -5,14 +5,18 @@ import { slotOf } from "../../pubsub/src/event-targets/redis-slots.ts";
 import { Opened } from "../../pubsub/test/fixtures/opened.ts";
 import {
   channelsAt,
+  CLUSTER_CLIENTS,
   clusterSubscriptions,
   failOver,
+  isMaster,
   moveSlot,
   openCluster,
   ownerOf,
   portsOf,
   startReplica,
+  untilReplica,
 } from "../../pubsub/test/fixtures/redis-cluster.ts";
+import { times } from "../../pubsub/test/fixtures/proofs.ts";
 import { askRedis, startRedisCluster } from "../../pubsub/test/fixtures/servers.ts";
 import type { Server } from "../../pubsub/test/fixtures/servers.ts";
 import { Flow, judge, Log } from "./fixtures/flow.ts";
@@ -31,10 +35,11 @@ beforeAll(async () => {
 });
 afterAll(() => end());
 
+const CLIENTS = Object.keys(CLUSTER_CLIENTS);
 /** A heartbeat that is to be outlasted, and one that is not, in milliseconds. */
 const SHORT = 300;
 const LONG = 60_000;
-const TIMES = 3;
+const TIMES = times(3, 1);
 let prefixes = 0;
 
 async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
@@ -48,6 +53,7 @@ class Bed {
   readonly near: Client;
   readonly far: Client;
   readonly logs = new Map<string, Log>();
+  readonly #nodes: readonly Server[];
   #stopped = false;
   #pumping: Promise<void> | undefined;
 
@@ -56,6 +62,7 @@ class Bed {
     { sharded, heartbeat = LONG, publisherHeartbeat = LONG, sequence = false }: BedOptions,
     at: readonly Server[] = nodes,
   ) {
+    this.#nodes = at;
     const open = (beat: number): Client => {
       const target = openCluster(opened, client, portsOf(at), {
         sharded,
@@ -109,6 +116,17 @@ class Bed {
     return this.flow.outcomes.get(`${id}/flow`) ?? [];
   }
 
+  /** Both sides are well, and events flow. */
+  async isBack(): Promise<void> {
+    await this.near.reached("ready");
+    await this.far.reached("ready");
+    await this.flows();
+  }
+
+  gapsOf(id: string): number {
+    return this.logs.get(id)?.gaps.length ?? 0;
+  }
+
   /** All that was accepted has come; nothing is left; @returns what each subscription met, judged. */
   async finish(allowed?: readonly string[]): Promise<Record<string, Figures>> {
     this.#stopped = true;
@@ -126,7 +144,7 @@ class Bed {
       const outcomes = new Map([[`${id}/flow`, this.#outcomes(id) as string[]]]);
       results[id] = judge({ outcomes, published: this.#outcomes(id).length }, log, allowed);
     }
-    await until(async () => (await clusterSubscriptions(nodes, this.prefix)) === 0);
+    await until(async () => (await clusterSubscriptions(this.#nodes, this.prefix)) === 0);
     return results;
   }
 }
@@ -144,8 +162,12 @@ function lastOf(log: Log): number {
 }
 
 /** The node that a channel is subscribed at. */
-async function subscribedAt(channel: string, command: "NUMSUB" | "SHARDNUMSUB"): Promise<Server> {
-  for (const node of nodes) if (/:[1-9]/.test(await askRedis(node, `PUBSUB ${command} ${channel}`))) return node;
+async function subscribedAt(
+  channel: string,
+  command: "NUMSUB" | "SHARDNUMSUB",
+  at: readonly Server[] = nodes,
+): Promise<Server> {
+  for (const node of at) if (/:[1-9]/.test(await askRedis(node, `PUBSUB ${command} ${channel}`))) return node;
   throw new Error(`Nobody subscribes to ${channel}.`);
 }
 
@@ -156,12 +178,38 @@ async function publishedAt(): Promise<Server> {
 }
 
 /** Every node has a link to each other. */
-async function whole(): Promise<void> {
-  for (const node of nodes)
+async function whole(at: readonly Server[] = nodes): Promise<void> {
+  for (const node of at)
     await until(async () => !/disconnected|fail|handshake/.test(await askRedis(node, "CLUSTER NODES")));
 }
 
-describe.each(["ioredis 5", "ioredis 6", "node-redis 6"])("a cluster, with %s", (client) => {
+// Before any node was away: whoever comes back takes nothing for 2 s.
+describe.each(CLIENTS)("a cluster, with %s", (client) => {
+  test("sharded: a slot goes from master to master: a gap in its topics each time, none in others of the same masters", async () => {
+    await whole();
+    const bed = new Bed(client, { sharded: true });
+    const [mine, others] = await topicsOf(bed);
+    const owner = await ownerOf(nodes, bed.channel(mine));
+    const [, beside = ""] = await channelsAt(owner, bed.channel(""), 2);
+    await bed.listen(mine, beside, ...others);
+    await bed.start();
+    const tour = [...nodes.filter((node) => node !== owner), owner];
+    for (const node of [...tour, ...tour]) {
+      const before = bed.gapsOf(mine);
+      await moveSlot(nodes, slotOf(bed.channel(mine)), node);
+      await until(() => bed.gapsOf(mine) > before);
+      await bed.flows();
+    }
+    const results = await bed.finish();
+    for (const [id, result] of Object.entries(results)) {
+      expect(result).toMatchObject({ problems: [], ...(id !== mine && { gaps: 0, inGaps: 0 }) });
+      expect(result.interrupted).toBe(0);
+    }
+    expect(results[mine]?.gaps).toBe(tour.length * 2);
+  });
+});
+
+describe.each(CLIENTS)("a cluster, with %s", (client) => {
   test("plain: the node that is subscribed at is killed, and another one subscribed at before it is back: a gap", async () => {
     await whole();
     const bed = new Bed(client, { sharded: false, sequence: true });
@@ -217,125 +265,154 @@ describe.each(["ioredis 5", "ioredis 6", "node-redis 6"])("a cluster, with %s", 
     expect(p).toMatchObject({ problems: [] });
     expect(p?.gaps).toBeGreaterThan(0);
   });
+});
 
+// They take seconds, of which most is Redis's own: all clients meet them at once.
+describe("a cluster, with every client", () => {
   test("sharded: the master is killed and started again: a gap in its topics, none in others", async () => {
     await whole();
-    const bed = new Bed(client, { sharded: true });
-    const [mine, others] = await topicsOf(bed, 1);
-    await bed.listen(...mine, ...others);
-    await bed.start();
+    const [node] = nodes as [Server];
+    const beds = await shardedBeds({ sharded: true });
     for (let i = 0; i < TIMES; i++) {
-      const node = await ownerOf(nodes, bed.channel(mine[0] ?? ""));
       await node.kill();
-      await bed.near.reached("interrupted");
+      await Promise.all(beds.map(({ bed }) => bed.near.reached("interrupted")));
       await node.start();
-      await bed.near.reached("ready");
-      await bed.far.reached("ready");
-      await bed.flows();
+      await Promise.all(beds.map(({ bed }) => bed.isBack()));
       await whole();
     }
-    const results = await bed.finish(["done", "INTERRUPTED", "REFUSED"]);
-    for (const [id, result] of Object.entries(results)) {
-      expect(result).toMatchObject({ problems: [] });
-      expect(result.gaps).toBe(mine.includes(id) ? TIMES : 0);
-    }
+    for (const { bed, mine } of beds) await expectGaps(bed, mine, (gaps) => expect(gaps).toBe(TIMES));
   });
 
   test("sharded: the master is stopped past the heartbeat, and continued: a gap in its topics, none in others", async () => {
     await whole();
-    const bed = new Bed(client, { sharded: true, heartbeat: SHORT, publisherHeartbeat: SHORT });
-    const [mine, others] = await topicsOf(bed, 1);
-    await bed.listen(...mine, ...others);
-    await bed.start();
-    const node = await ownerOf(nodes, bed.channel(mine[0] ?? ""));
+    const [node] = nodes as [Server];
+    const beds = await shardedBeds({ sharded: true, heartbeat: SHORT, publisherHeartbeat: SHORT });
     node.freeze();
-    await bed.near.reached("interrupted");
-    await bed.far.reached("interrupted");
+    for (const { bed } of beds) await Promise.all([bed.near.reached("interrupted"), bed.far.reached("interrupted")]);
     node.thaw();
-    await bed.near.reached("ready");
-    await bed.far.reached("ready");
-    await bed.flows();
-    const results = await bed.finish(["done", "INTERRUPTED", "REFUSED"]);
-    for (const [id, result] of Object.entries(results)) {
-      expect(result).toMatchObject({ problems: [] });
-      expect(result.gaps).toBe(mine.includes(id) ? 1 : 0);
-    }
-  });
-
-  test("sharded: a replica takes over that was told to: a gap in its topics, none in others", async () => {
-    await whole();
-    const bed = new Bed(client, { sharded: true });
-    const [[mine = ""], others] = await topicsOf(bed, 1);
-    const [master] = nodes as [Server];
-    const replica = await startReplica(opened, nodes, master);
-    await bed.listen(mine, ...others);
-    await bed.start();
-    for (const node of [replica, master]) {
-      const { gaps } = bed.logs.get(mine) as Log;
-      const before = gaps.length;
-      await failOver(nodes, node);
-      await until(() => gaps.length > before);
-      await bed.near.reached("ready");
-      await bed.flows();
-    }
-    const results = await bed.finish();
-    for (const [id, result] of Object.entries(results)) {
-      expect(result).toMatchObject({ problems: [] });
-      expect(result.gaps).toBe(id === mine ? 2 : 0);
-    }
-  });
-
-  test("sharded: a slot goes from master to master: a gap in its topics each time, none in others of the same masters", async () => {
-    await whole();
-    const bed = new Bed(client, { sharded: true });
-    const [[mine = ""], others] = await topicsOf(bed, 1);
-    const owner = await ownerOf(nodes, bed.channel(mine));
-    const [, beside = ""] = await channelsAt(owner, bed.channel(""), 2);
-    await bed.listen(mine, beside, ...others);
-    await bed.start();
-    const tour = [...nodes.filter((node) => node !== owner), owner];
-    for (const node of [...tour, ...tour]) {
-      const { gaps } = bed.logs.get(mine) as Log;
-      const before = gaps.length;
-      await moveSlot(nodes, slotOf(bed.channel(mine)), node);
-      await until(() => gaps.length > before);
-      await bed.flows();
-    }
-    const results = await bed.finish();
-    for (const [id, result] of Object.entries(results)) {
-      expect(result).toMatchObject({ problems: [], ...(id !== mine && { gaps: 0, inGaps: 0 }) });
-      expect(result.interrupted).toBe(0);
-    }
-    expect(results[mine]?.gaps).toBe(tour.length * 2);
+    await Promise.all(beds.map(({ bed }) => bed.isBack()));
+    for (const { bed, mine } of beds) await expectGaps(bed, mine, (gaps) => expect(gaps).toBe(1));
   });
 });
 
-test("sharded: a replica takes over from a master that is killed: a gap in its topics, none in others", async () => {
-  await whole();
-  const bed = new Bed("ioredis 6", { sharded: true });
-  const [[mine = ""], others] = await topicsOf(bed, 1);
-  const [master] = nodes as [Server];
-  const replica = await startReplica(opened, nodes, master);
-  await failOver(nodes, replica);
-  await bed.listen(mine, ...others);
-  await bed.start();
-  await replica.kill();
-  await bed.near.reached("interrupted");
-  await bed.near.reached("ready");
-  await bed.far.reached("ready");
-  await bed.flows();
+describe("a cluster whose masters have replicas", () => {
+  // Nobody waits for long until a node is taken for dead.
+  const options = { args: ["--cluster-node-timeout", "1000"] };
+  let cluster: Awaited<ReturnType<typeof startRedisCluster>>;
+  let all: readonly Server[];
+  type Pair = readonly [Server, Server];
+  /** One of each is the other's replica. */
+  let pairs: readonly [Pair, Pair];
+  beforeAll(async () => {
+    cluster = await startRedisCluster(options);
+    const withReplica = async (master: Server): Promise<Pair> => [
+      master,
+      await startReplica(cluster.nodes, master, options),
+    ];
+    const [one, other] = cluster.nodes as [Server, Server];
+    pairs = await Promise.all([withReplica(one), withReplica(other)]);
+    all = [...new Set([...pairs.flat(), ...cluster.nodes])];
+  });
+  afterAll(async () => {
+    await Promise.all(all.map((node) => node.end()));
+    await cluster[Symbol.asyncDispose]();
+  });
+
+  /** A master with a replica, and all other masters. */
+  async function roles(pair: Pair): Promise<{ master: Server; replica: Server; others: readonly Server[] }> {
+    await whole(all);
+    const masters: Server[] = [];
+    for (const node of all) if (await isMaster(node)) masters.push(node);
+    const [one, other] = pair;
+    const [master, replica] = masters.includes(one) ? [one, other] : [other, one];
+    await untilReplica(all, replica);
+    return { master, replica, others: masters.filter((node) => node !== master) };
+  }
+
+  test("sharded: the replica takes over that was told to, and gives back: a gap in its topics each time, none in others, with every client", async () => {
+    const { master, replica, others } = await roles(pairs[0]);
+    const beds = await shardedBeds({ sharded: true }, all, [master, ...others]);
+    for (const [from, to] of [
+      [master, replica],
+      [replica, master],
+    ] as const) {
+      const before = beds.map(({ bed, mine }) => bed.gapsOf(mine));
+      await failOver(all, to, from);
+      for (const [i, { bed, mine }] of beds.entries()) {
+        await until(() => bed.gapsOf(mine) > (before[i] ?? 0));
+        await bed.isBack();
+      }
+    }
+    // A failover that fails is one more.
+    for (const { bed, mine } of beds) await expectGaps(bed, mine, (gaps) => expect(gaps).toBeGreaterThanOrEqual(2));
+  });
+
+  test("the replica takes over from a master that is killed: a gap in its topics, and in plain ones that were subscribed to there, none in others, with every client", async () => {
+    const { master, replica, others } = await roles(pairs[1]);
+    const sharded = await shardedBeds({ sharded: true }, all, [master, ...others]);
+    const plain = await Promise.all(CLIENTS.map((client) => plainAt(client, master, all)));
+    const beds = [...sharded.map(({ bed }) => bed), ...plain];
+    await Promise.all(plain.map((bed) => bed.start()));
+    await master.kill();
+    await Promise.all(beds.map((bed) => bed.near.reached("interrupted")));
+    await until(() => isMaster(replica));
+    await Promise.all(beds.map((bed) => bed.isBack()));
+    await master.start();
+    await untilReplica(all, master);
+    await Promise.all(beds.map((bed) => bed.flows()));
+    for (const { bed, mine } of sharded) await expectGaps(bed, mine, (gaps) => expect(gaps).toBe(1));
+    for (const bed of plain) {
+      const { p } = await bed.finish();
+      expect(p).toMatchObject({ problems: [] });
+      expect(p?.gaps).toBeGreaterThan(0);
+    }
+  });
+});
+
+interface ShardedBed {
+  readonly bed: Bed;
+  /** A topic of the first node. */
+  readonly mine: string;
+}
+
+/** One of each client, under way, with a topic of each of the masters. */
+function shardedBeds(
+  options: BedOptions,
+  at: readonly Server[] = nodes,
+  masters: readonly Server[] = at,
+): Promise<ShardedBed[]> {
+  return Promise.all(
+    CLIENTS.map(async (client) => {
+      const bed = new Bed(client, options, at);
+      const [mine, others] = await topicsOf(bed, masters);
+      await bed.listen(mine, ...others);
+      await bed.start();
+      return { bed, mine };
+    }),
+  );
+}
+
+async function expectGaps(bed: Bed, mine: string, check: (gaps: number) => void): Promise<void> {
   const results = await bed.finish(["done", "INTERRUPTED", "REFUSED"]);
   for (const [id, result] of Object.entries(results)) {
     expect(result).toMatchObject({ problems: [] });
-    expect(result.gaps).toBe(id === mine ? 1 : 0);
+    if (id === mine) check(result.gaps);
+    else expect(result.gaps).toBe(0);
   }
-});
+}
 
-/** Ids of topics of the first node, and one of each other. */
-async function topicsOf(bed: Bed, count: number): Promise<[string[], string[]]> {
-  const [first, ...rest] = nodes;
-  if (first === undefined) throw new Error("There are no nodes.");
-  const mine = await channelsAt(first, bed.channel(""), count);
-  const others = await Promise.all(rest.map((node) => channelsAt(node, bed.channel(""), 1)));
-  return [mine, others.flat()];
+/** One that subscribes to a plain topic at this node. */
+async function plainAt(client: string, node: Server, at: readonly Server[]): Promise<Bed> {
+  for (;;) {
+    const bed = new Bed(client, { sharded: false, sequence: true }, at);
+    await bed.listen("p");
+    if ((await subscribedAt(bed.channel("p"), "NUMSUB", at)) === node) return bed;
+    await bed.finish();
+  }
+}
+
+/** Ids of topics: one of the first node, and one of each other. */
+async function topicsOf(bed: Bed, at: readonly Server[] = nodes): Promise<[string, string[]]> {
+  const [mine = "", ...others] = (await Promise.all(at.map((node) => channelsAt(node, bed.channel(""), 1)))).flat();
+  return [mine, others];
 }

@@ -122,7 +122,7 @@ abstract class Over<C extends IoRedisCluster | NodeRedisCluster> implements Clus
 
   start(watcher: ClusterWatcher): void {
     this.watcher = watcher;
-    this.#listeners = [...this.listeners(watcher), ["error", (error: unknown) => watcher.failed(error)]];
+    this.#listeners = [...this.listeners(watcher), ["error", (error: unknown) => this.failed(error)]];
     for (const [event, listener] of this.#listeners) this.cluster.on(event, listener);
   }
 
@@ -133,7 +133,8 @@ abstract class Over<C extends IoRedisCluster | NodeRedisCluster> implements Clus
   }
 
   protected failed(error: unknown): void {
-    this.watcher?.failed(error);
+    // Where ioredis says that it has asked all nodes, it keeps what the last one said.
+    this.watcher?.failed((error as { lastNodeError?: unknown } | undefined)?.lastNodeError ?? error);
   }
 
   protected abstract listeners(watcher: ClusterWatcher): readonly (readonly [string, Listener])[];

@@ -11,8 +11,8 @@ import type { Watched } from "./redis-side.ts";
 import { addressOf, movedTo, slotOf } from "./redis-slots.ts";
 import type { SlotMap } from "./redis-slots.ts";
 
-/** How often an event is sent after its slot. */
-const MOVES = 5;
+/** How often an event is sent after its slot: for more than a second, while nodes do not agree who has it. */
+const MOVES = 8;
 
 /** Events of a slot that has moved: they wait until all that was sent to its former master is answered. */
 interface Moving {

@@ -167,7 +167,7 @@ export class Shard implements Watched {
 }
 
 /** There was no answer of the right one. */
-export class Lost extends Error {}
+class Lost extends Error {}
 
 /** Whether it may be otherwise in a moment, at this node or another one. */
 export function isPassing(error: unknown): boolean {

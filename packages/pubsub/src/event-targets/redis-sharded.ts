@@ -124,7 +124,7 @@ export class ShardedTransport implements Transport, SubscriberOwner {
     for (let failures = 0; this.receiver !== undefined; failures++)
       try {
         // Both have to know how to connect.
-        if (this.#subscribers.masters().length === 0) throw new Error(UNKNOWN);
+        if (this.#subscribers.masters().length === 0) throw this.#nobody();
         return await this.#ask();
       } catch (error) {
         this.failed(error);
@@ -152,11 +152,16 @@ export class ShardedTransport implements Transport, SubscriberOwner {
     let link = this.#publisher.anyLink;
     if (link === undefined) {
       const masters = this.#publishers.masters();
-      if (masters.length === 0) throw new Error(UNKNOWN);
+      if (masters.length === 0) throw this.#nobody();
       link = this.#publisher.link(nameOf(masters[this.#tried++ % masters.length] as Address));
       await link.opened;
     }
     this.#map.learn(await link.slots(), addressOf(link.name));
+  }
+
+  /** What the clients have said is why. */
+  #nobody(): Error {
+    return new Error(this.problem ?? "the nodes of the cluster are not known yet");
   }
 
   /** One for all, so that they try again together. @internal */
@@ -229,5 +234,3 @@ export class ShardedTransport implements Transport, SubscriberOwner {
     return this.#publications.post(this.#prefix + formatTopic(envelope.type, envelope.id), envelope);
   }
 }
-
-const UNKNOWN = "the nodes of the cluster are not known yet";

@@ -58,7 +58,7 @@ export interface CreateRedisEventTargetArgs extends EventTargetOptions {
  * Events to and from all that use the same Redis, over clients of ioredis 5 or 6, or node-redis 6, which stay open.
  * Cluster clients tell of the nodes and of how to log in; connections to nodes are the target's own. One may be given for both.
  *
- * @throws PubSubError `INVALID_OPTION`
+ * @throws PubSubError `INVALID_OPTION`, `UNSUPPORTED` for a client that knows no sharded channels
  * @example
  * const target = createRedisEventTarget({ publishClient: new Redis(url), subscribeClient: new Redis(url) });
  * const pubsub = createPubSub({ eventTarget: target });
@@ -86,6 +86,12 @@ function shardedOver({ publishClient, subscribeClient }: CreateRedisEventTargetA
       "INVALID_OPTION",
       "sharded needs clients of a cluster: new Cluster(…) of ioredis, or createCluster(…) of node-redis.",
     );
+  for (const client of [publishClient, subscribeClient])
+    if (!("ssubscribe" in client && client.ssubscribe) && !("sSubscribe" in client))
+      throw new PubSubError(
+        "UNSUPPORTED",
+        "This version of the client knows no sharded channels (SSUBSCRIBE): use ioredis 5 or redis 6.",
+      );
   return new ShardedTransport(publishers, subscribers, options);
 }
 
