@@ -37,7 +37,7 @@ export default [
     ["iroh", "createIrohEventTarget", "24.7 kB"],
     // With clusters and sharded channels.
     ["redis", "createRedisEventTarget", "24.7 kB"],
-    ["nats", "createNatsEventTarget", "18.5 kB"],
+    ["nats", "createNatsEventTarget", "19 kB"],
     ["mqtt", "createMqttEventTarget", "19.1 kB"],
     ["postgres", "createPostgresEventTarget", "19.2 kB"],
     ["amqp", "createAmqpEventTarget", "21.2 kB"],

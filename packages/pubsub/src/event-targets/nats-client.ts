@@ -14,7 +14,7 @@ export interface NatsSubscription {
 
 /** A connection of `@nats-io/nats-core` 3: the part of it that is used. */
 export interface NatsConnection {
-  readonly info?: { readonly max_payload: number } | undefined;
+  readonly info?: { readonly max_payload: number; readonly cluster?: string } | undefined;
   publish(subject: string, payload: Uint8Array): void;
   subscribe(
     subject: string,

@@ -116,6 +116,9 @@ class NatsTransport implements Transport {
     const { maxPayload } = this.#publications;
     if (maxPayload !== undefined && maxPayload !== this.#supports.maxPayload)
       this.#supports = { ...this.#supports, maxPayload };
+    // A server's answer is its own: its neighbours hear of a subscription later, and clients hear of no loss between them.
+    if (this.#connection.info?.cluster !== undefined && this.#supports.subscribeAck)
+      this.#supports = { ...this.#supports, subscribeAck: false, lossDetection: "none" };
     return this.#supports;
   }
 
