@@ -142,11 +142,24 @@ class Bed {
     for (const [id, log] of this.logs) {
       if ((await log.over) !== undefined) throw new Error("a subscription ended", { cause: await log.over });
       const outcomes = new Map([[`${id}/flow`, this.#outcomes(id) as string[]]]);
-      results[id] = judge({ outcomes, published: this.#outcomes(id).length }, log, allowed);
+      results[id] = judge({ outcomes, published: this.#outcomes(id).length }, withoutRepeats(log), allowed);
     }
     await until(async () => (await clusterSubscriptions(this.#nodes, this.prefix)) === 0);
     return results;
   }
+}
+
+/** What may be, says the manifest: behind an interruption, something comes again. */
+function withoutRepeats({ met, received }: Log): Pick<Log, "met" | "received"> {
+  let last = -1;
+  let gaps = 0;
+  const kept = met.filter((each) => {
+    if ("gap" in each) return ++gaps > 0;
+    if (gaps > 0 && each.n <= last) return false;
+    last = each.n;
+    return true;
+  });
+  return { met: kept, received: received - (met.length - kept.length) };
 }
 
 interface BedOptions {
@@ -329,9 +342,11 @@ describe("a cluster whose masters have replicas", () => {
     return { master, replica, others: masters.filter((node) => node !== master) };
   }
 
-  test("sharded: the replica takes over that was told to, and gives back: a gap in its topics each time, none in others, with every client", async () => {
+  test("the replica takes over that was told to, and gives back: a gap in its topics each time, none in others, nor in plain ones, with every client", async () => {
     const { master, replica, others } = await roles(pairs[0]);
     const beds = await shardedBeds({ sharded: true }, all, [master, ...others]);
+    const plain = await Promise.all(CLIENTS.map((client) => plainAt(client, master, all)));
+    await Promise.all(plain.map((bed) => bed.start()));
     for (const [from, to] of [
       [master, replica],
       [replica, master],
@@ -342,6 +357,11 @@ describe("a cluster whose masters have replicas", () => {
         await until(() => bed.gapsOf(mine) > (before[i] ?? 0));
         await bed.isBack();
       }
+    }
+    for (const bed of plain) {
+      await bed.flows();
+      const { p } = await bed.finish();
+      expect(p).toMatchObject({ problems: [], gaps: 0, interrupted: 0 });
     }
     // A failover that fails is one more.
     for (const { bed, mine } of beds) await expectGaps(bed, mine, (gaps) => expect(gaps).toBeGreaterThanOrEqual(2));

@@ -32,7 +32,8 @@ export interface Options {
 }
 
 export class ShardedTransport implements Transport, SubscriberOwner {
-  readonly supports: Supports = { ...SUPPORTS, patterns: "none" };
+  /** A master passes on to its replicas what was published: to one that takes over, that may come once it is subscribed at. */
+  readonly supports: Supports = { ...SUPPORTS, patterns: "none", delivery: "at-least-once" };
   problem: string | undefined;
   /** What can be published goes on while other things cannot; nothing is kept. */
   readonly holds = true;
