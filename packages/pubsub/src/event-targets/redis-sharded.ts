@@ -1,7 +1,7 @@
 /**
  * Sharded channels of a Redis cluster (7 or newer): each channel is at the master that has its slot, and nowhere else.
  *
- * Nodes pass nothing on to each other, so that a loss needs an interruption. A slot may go to another master at any
+ * Masters pass nothing on to each other, so that a loss needs an interruption. A slot may go to another master at any
  * time; then its subscriptions are made anew there, and only they have a gap.
  */
 import { onAbort } from "../abort.ts";
