@@ -38,9 +38,9 @@ export default [
     // With clusters and sharded channels.
     ["redis", "createRedisEventTarget", "24.7 kB"],
     ["nats", "createNatsEventTarget", "19 kB"],
-    ["mqtt", "createMqttEventTarget", "19.1 kB"],
-    ["postgres", "createPostgresEventTarget", "19.2 kB"],
-    ["amqp", "createAmqpEventTarget", "21.2 kB"],
+    ["mqtt", "createMqttEventTarget", "19.3 kB"],
+    ["postgres", "createPostgresEventTarget", "19.4 kB"],
+    ["amqp", "createAmqpEventTarget", "21.4 kB"],
   ].map(([file, create, limit]) =>
     entry(
       `@alkdev/pubsub/event-target-${file}: ${create}, with createPubSub`,
