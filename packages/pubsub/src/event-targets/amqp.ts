@@ -9,11 +9,11 @@
  * would hear nothing of a subscription there either; and one that publishes can be lost without a gap.
  */
 import type { EventEnvelope, TypedEvent } from "../envelope.ts";
-import { onAbort } from "../abort.ts";
 import type { Backoff } from "../backoff.ts";
 import { excerpt, PubSubError } from "../errors.ts";
 import { defineEventTarget } from "../event-target.ts";
 import type { AlkEventTarget, EventTargetOptions } from "../event-target.ts";
+import { Opening } from "../opening.ts";
 import { checkTimeout } from "../options.ts";
 import { parseWith } from "../serializer.ts";
 import type { Serializer } from "../serializer.ts";
@@ -96,7 +96,7 @@ class AmqpTransport implements Transport {
   #queues: Queues | undefined;
   #supports: Supports = SUPPORTS;
   #receiver: Receiver | undefined;
-  #opening: { resolve(): void; reject(error: unknown): void } | undefined;
+  readonly #opening = new Opening();
   /** Whether both connections are there, and the core knows. */
   #up = false;
   /** Whether the subscriber's connection has been there since the core was last told that something is not. */
@@ -151,21 +151,10 @@ class AmqpTransport implements Transport {
 
   open(receiver: Receiver, signal: AbortSignal): Promise<void> {
     this.#receiver = receiver;
-    return new Promise<void>((resolve, reject) => {
-      const opening = {
-        resolve: () => (forget(), resolve()),
-        reject: (error: unknown) => {
-          if (this.#opening !== opening) return;
-          forget();
-          void this.#stop();
-          reject(error);
-        },
-      };
-      const forget = onAbort(signal, () => opening.reject(signal.reason));
-      this.#opening = opening;
-      this.#subscriber.start();
-      this.#publisher.start();
-    });
+    const opened = this.#opening.begin(signal, () => void this.#stop());
+    this.#subscriber.start();
+    this.#publisher.start();
+    return opened;
   }
 
   async #consume(connection: AmqpConnection, options: { exchange: string; durable: boolean }): Promise<void> {
@@ -184,12 +173,9 @@ class AmqpTransport implements Transport {
     if (this.#up || !this.#publisher.ready || !this.#subscriber.ready) return;
     this.#up = true;
     this.problem = undefined;
-    const opening = this.#opening;
-    this.#opening = undefined;
     const kept = this.#kept;
     this.#kept = true;
-    if (opening !== undefined) return opening.resolve();
-    this.#receiver?.resumed({ kept, replayed: kept });
+    if (!this.#opening.succeed()) this.#receiver?.resumed({ kept, replayed: kept });
   }
 
   #lost(cause: unknown): void {
@@ -203,16 +189,16 @@ class AmqpTransport implements Transport {
     const at = this.#address === undefined ? "" : ` at ${this.#address}`;
     const said = saidBy(cause);
     this.problem = `RabbitMQ${at}: ${said}`;
-    if (cause instanceof PubSubError && cause.code !== "DISCONNECTED") this.#opening?.reject(cause);
+    if (cause instanceof PubSubError && cause.code !== "DISCONNECTED") this.#opening.fail(cause);
     else if (isRefusal(cause))
-      this.#opening?.reject(
+      this.#opening.fail(
         new PubSubError("REFUSED", `RabbitMQ${at} refuses this client: ${said}.${help(said)}`, { cause }),
       );
   }
 
   async #stop(): Promise<void> {
     this.#receiver = undefined;
-    this.#opening = undefined;
+    this.#opening.end();
     this.#queues = undefined;
     this.#up = this.#kept = false;
     this.#publications.end();

@@ -6,11 +6,11 @@
  * session): what is published while it is away is a gap. What a broker drops because somebody is slow it tells nobody,
  * hence `lossDetection: 'none'`; with `sequence: true` it is a gap too.
  */
-import { onAbort } from "../abort.ts";
 import type { EventEnvelope, TypedEvent } from "../envelope.ts";
 import { excerpt, ours, PubSubError } from "../errors.ts";
 import { defineEventTarget } from "../event-target.ts";
 import type { AlkEventTarget, EventTargetOptions } from "../event-target.ts";
+import { Opening } from "../opening.ts";
 import { checkTimeout } from "../options.ts";
 import { parseWith } from "../serializer.ts";
 import type { Serializer } from "../serializer.ts";
@@ -103,7 +103,7 @@ class MqttTransport implements Transport {
   readonly #numbers = new Map<number, Held>();
   #supports: Supports | undefined;
   #receiver: Receiver | undefined;
-  #opening: { resolve(): void; reject(error: unknown): void } | undefined;
+  readonly #opening = new Opening();
   #refusedRetained = false;
 
   constructor(args: CreateMqttEventTargetArgs) {
@@ -124,7 +124,7 @@ class MqttTransport implements Transport {
     this.#connection = new Connection(client, heartbeat, {
       connected: () => this.#connected(),
       lost: (cause) => this.#lost(cause),
-      refused: (refusal) => this.#opening?.reject(refusal),
+      refused: (refusal) => void this.#opening.fail(refusal),
       ended: (cause) => this.#ended(cause),
       message: (topic, payload, message) => this.#arrived(topic, payload, message),
     });
@@ -169,20 +169,9 @@ class MqttTransport implements Transport {
       );
     use.prefixes.add(this.#prefix);
     this.#receiver = receiver;
-    return new Promise<void>((resolve, reject) => {
-      const opening = {
-        resolve: () => (forget(), resolve()),
-        reject: (error: unknown) => {
-          if (this.#opening !== opening) return;
-          forget();
-          this.#stop();
-          reject(error);
-        },
-      };
-      const forget = onAbort(signal, () => opening.reject(signal.reason));
-      this.#opening = opening;
-      this.#connection.start();
-    });
+    const opened = this.#opening.begin(signal, () => this.#stop());
+    this.#connection.start();
+    return opened;
   }
 
   #connected(): void {
@@ -192,10 +181,7 @@ class MqttTransport implements Transport {
         new PubSubError("REFUSED", `The broker has QoS ${maximumQoS} at most; pass that as qos.`),
       );
     this.#supports = undefined;
-    const opening = this.#opening;
-    this.#opening = undefined;
-    if (opening === undefined) this.#receiver?.resumed({ kept: false, replayed: false });
-    else opening.resolve();
+    if (!this.#opening.succeed()) this.#receiver?.resumed({ kept: false, replayed: false });
   }
 
   #lost(cause: unknown): void {
@@ -209,10 +195,8 @@ class MqttTransport implements Transport {
   }
 
   #ended(cause: unknown): void {
-    if (this.#opening !== undefined)
-      return this.#opening.reject(
-        ours("NOT_READY", "There is no connection to the broker, and there will be none", cause),
-      );
+    if (this.#opening.fail(ours("NOT_READY", "There is no connection to the broker, and there will be none", cause)))
+      return;
     const receiver = this.#receiver;
     this.#stop();
     receiver?.ended(cause);
@@ -220,7 +204,7 @@ class MqttTransport implements Transport {
 
   #stop(): void {
     this.#receiver = undefined;
-    this.#opening = undefined;
+    this.#opening.end();
     this.#connection.stop();
     this.#held.clear();
     this.#numbers.clear();

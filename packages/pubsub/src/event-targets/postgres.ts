@@ -7,12 +7,12 @@
  * all. Postgres keeps nothing for who is not connected: what is published meanwhile is a gap.
  */
 import type { Backoff } from "../backoff.ts";
-import { onAbort } from "../abort.ts";
 import { coreOf } from "../core.ts";
 import type { EventEnvelope, TypedEvent } from "../envelope.ts";
 import { excerpt, PubSubError, undefinedPayload } from "../errors.ts";
 import { defineEventTarget } from "../event-target.ts";
 import type { AlkEventTarget, EventTargetOptions } from "../event-target.ts";
+import { Opening } from "../opening.ts";
 import { checkBackoff, checkTimeout } from "../options.ts";
 import { parseWith } from "../serializer.ts";
 import type { Serializer } from "../serializer.ts";
@@ -123,7 +123,7 @@ class PostgresTransport implements Transport {
   /** Postgres's word that it listens for us. */
   #listening: Promise<unknown> | undefined;
   #receiver: Receiver | undefined;
-  #opening: { resolve(): void; reject(error: unknown): void } | undefined;
+  readonly #opening = new Opening();
 
   constructor(args: CreatePostgresEventTargetArgs) {
     const { pool, listenClient, channel = "alk.events", serializer = JSON, heartbeat = 2000, backoff } = args;
@@ -161,35 +161,21 @@ class PostgresTransport implements Transport {
 
   open(receiver: Receiver, signal: AbortSignal): Promise<void> {
     this.#receiver = receiver;
-    return new Promise<void>((resolve, reject) => {
-      const opening = {
-        resolve: () => (forget(), resolve()),
-        reject: (error: unknown) => {
-          if (this.#opening !== opening) return;
-          forget();
-          void this.#stop();
-          reject(error);
-        },
-      };
-      const forget = onAbort(signal, () => opening.reject(signal.reason));
-      this.#opening = opening;
-      // A client that it has no use for at the moment may find its connection gone, which would end the process where nobody listens.
-      this.#pool.on("error", ignore);
-      this.#listener.start();
-    });
+    const opened = this.#opening.begin(signal, () => void this.#stop());
+    // A client that it has no use for at the moment may find its connection gone, which would end the process where nobody listens.
+    this.#pool.on("error", ignore);
+    this.#listener.start();
+    return opened;
   }
 
   #connected(): void {
     this.problem = undefined;
-    const opening = this.#opening;
-    this.#opening = undefined;
-    if (opening === undefined) this.#receiver?.resumed({ kept: false, replayed: false });
-    else opening.resolve();
+    if (!this.#opening.succeed()) this.#receiver?.resumed({ kept: false, replayed: false });
   }
 
   #failed(problem: string, refusal: PubSubError | undefined): void {
     this.problem = problem;
-    if (refusal !== undefined) this.#opening?.reject(refusal);
+    if (refusal !== undefined) this.#opening.fail(refusal);
   }
 
   #lost(cause: unknown): void {
@@ -201,7 +187,7 @@ class PostgresTransport implements Transport {
 
   async #stop(): Promise<void> {
     this.#receiver = undefined;
-    this.#opening = undefined;
+    this.#opening.end();
     this.#filters.clear();
     this.#listening = undefined;
     this.publications.stop();
