@@ -16,6 +16,7 @@ import { Opened } from "./fixtures/conformance.ts";
 import { connectMqtt, isConnected, mqttSubscriptions, openMqtt, startMqtt } from "./fixtures/mqtt.ts";
 import { startProxy } from "./fixtures/proxy.ts";
 import type { Proxy } from "./fixtures/proxy.ts";
+import { refusalWithout } from "./fixtures/secrets.ts";
 import type { Server } from "./fixtures/servers.ts";
 
 const opened = new Opened();
@@ -462,12 +463,16 @@ describe("what is not allowed", () => {
     expect(await take(events, 2)).toEqual([5, 4]);
   });
 
-  test.each(VERSIONS)("to connect is REFUSED at once (version %i)", async (protocolVersion) => {
+  test.each(VERSIONS)("to connect is REFUSED at once, without the password (version %i)", async (protocolVersion) => {
     const own = await startOwn("allow_anonymous false");
     for (const reconnectOnConnackError of [true, false]) {
-      const pubsub = open({}, { protocolVersion, reconnectOnConnackError }, own.port);
+      const pubsub = open(
+        {},
+        { protocolVersion, reconnectOnConnackError, username: "me", password: "hunter2" },
+        own.port,
+      );
       const refused = { code: "REFUSED", message: expect.stringMatching(/Not authorized/) as string };
-      await expect(pubsub.subscribe("a")).rejects.toMatchObject(refused);
+      expect(await refusalWithout("hunter2", pubsub.subscribe("a"))).toMatchObject(refused);
     }
   });
 });

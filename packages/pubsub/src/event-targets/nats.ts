@@ -7,11 +7,11 @@
  * nothing of what was missed; so its subscriptions end here with their connection, and the core asks anew.
  */
 import type { EventEnvelope, TypedEvent } from "../envelope.ts";
-import { onAbort } from "../abort.ts";
 import { describe, PubSubError } from "../errors.ts";
 import { defineEventTarget } from "../event-target.ts";
 import type { AlkEventTarget, EventTargetOptions } from "../event-target.ts";
 import { checkBatch } from "../gathering.ts";
+import { Opening } from "../opening.ts";
 import { checkTimeout } from "../options.ts";
 import { parseAllWith } from "../serializer.ts";
 import type { Reader, Serializer } from "../serializer.ts";
@@ -84,7 +84,7 @@ class NatsTransport implements Transport {
   readonly #held = new Map<Filter, Held>();
   #supports: Supports;
   #receiver: Receiver | undefined;
-  #opening: { resolve(): void; reject(error: unknown): void } | undefined;
+  readonly #opening = new Opening();
 
   constructor(args: CreateNatsEventTargetArgs) {
     const { connection, prefix = "alk.events", serializer = JSON, heartbeat = 2000, batch = false } = args;
@@ -128,27 +128,13 @@ class NatsTransport implements Transport {
 
   open(receiver: Receiver, signal: AbortSignal): Promise<void> {
     this.#receiver = receiver;
-    return new Promise<void>((resolve, reject) => {
-      const opening = {
-        resolve: () => (forget(), resolve()),
-        reject: (error: unknown) => {
-          if (this.#opening !== opening) return;
-          forget();
-          this.#stop();
-          reject(error);
-        },
-      };
-      const forget = onAbort(signal, () => opening.reject(signal.reason));
-      this.#opening = opening;
-      this.#watched.start();
-    });
+    const opened = this.#opening.begin(signal, () => this.#stop());
+    this.#watched.start();
+    return opened;
   }
 
   #up(): void {
-    const opening = this.#opening;
-    this.#opening = undefined;
-    if (opening === undefined) this.#receiver?.resumed({ kept: false, replayed: false });
-    else opening.resolve();
+    if (!this.#opening.succeed()) this.#receiver?.resumed({ kept: false, replayed: false });
   }
 
   #down(cause: unknown): void {
@@ -159,10 +145,8 @@ class NatsTransport implements Transport {
   }
 
   #over(cause: unknown): void {
-    if (this.#opening !== undefined)
-      return this.#opening.reject(
-        new PubSubError("NOT_READY", `The connection to NATS is closed: ${describe(cause)}. Connect anew.`, { cause }),
-      );
+    const none = `The connection to NATS is closed: ${describe(cause)}. Connect anew.`;
+    if (this.#opening.fail(new PubSubError("NOT_READY", none, { cause }))) return;
     const receiver = this.#receiver;
     this.#stop();
     receiver?.ended(cause);
@@ -170,7 +154,7 @@ class NatsTransport implements Transport {
 
   #stop(): void {
     this.#receiver = undefined;
-    this.#opening = undefined;
+    this.#opening.end();
     this.#watched.stop();
     this.#publications.end();
   }

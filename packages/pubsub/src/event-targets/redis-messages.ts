@@ -1,4 +1,5 @@
 /** What plain and sharded channels have in common: what arrives, and what is promised. */
+import { describe, PubSubError } from "../errors.ts";
 import { parseAllWith } from "../serializer.ts";
 import type { Serializer } from "../serializer.ts";
 import type { Filter, Receiver, Supports } from "../transport.ts";
@@ -18,7 +19,15 @@ export const SUPPORTS: Supports = {
 };
 
 /** What a server says to whom it does not let in. */
-export const REFUSALS: RegExp = /\b(NOAUTH|WRONGPASS|NOPERM|ERR AUTH|invalid password)\b/;
+const REFUSALS: RegExp = /\b(NOAUTH|WRONGPASS|NOPERM|ERR AUTH|invalid password)\b/;
+
+/** @returns why Redis does not let this client in, where that is what happened */
+export function refusalOf(cause: unknown): PubSubError | undefined {
+  const said = describe(cause);
+  if (!REFUSALS.test(said)) return undefined;
+  // Without ioredis's own error, which has the command that failed: AUTH, with the password.
+  return new PubSubError("REFUSED", `Redis refuses this client: ${said}.`, { cause: new Error(said) });
+}
 
 /** Delivers what was published to a channel. */
 export function read(

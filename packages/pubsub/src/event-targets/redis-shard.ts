@@ -3,7 +3,7 @@ import { shardClientOver } from "./redis-shard-client.ts";
 import type { ShardClient } from "./redis-shard-client.ts";
 import type { OwnClient } from "./redis-cluster-client.ts";
 import type { Watcher } from "./redis-client.ts";
-import { REFUSALS } from "./redis-messages.ts";
+import { refusalOf } from "./redis-messages.ts";
 import { Side } from "./redis-side.ts";
 import type { Watched } from "./redis-side.ts";
 import { slotOf } from "./redis-slots.ts";
@@ -145,7 +145,7 @@ export class Shard implements Watched {
   #lose(cause: unknown): void {
     if (this.#over) return;
     const held = [...this.#client.held];
-    this.end(REFUSALS.test(describe(cause)) ? cause : undefined);
+    this.end(refusalOf(cause)?.cause);
     this.#owner.lost(this, held, cause);
   }
 

@@ -12,7 +12,7 @@ import type { Serializer } from "../serializer.ts";
 import { afterArrivals, deadline, every } from "../timers.ts";
 import type { Filter, Posted, Receiver, Supports, Transport } from "../transport.ts";
 import type { Cluster } from "./redis-cluster-client.ts";
-import { REFUSALS, SUPPORTS } from "./redis-messages.ts";
+import { refusalOf, SUPPORTS } from "./redis-messages.ts";
 import { Publications } from "./redis-publications.ts";
 import { ShardPublisher } from "./redis-shard-publisher.ts";
 import { ShardSubscriber } from "./redis-shard-subscriber.ts";
@@ -114,8 +114,8 @@ export class ShardedTransport implements Transport, SubscriberOwner {
   /** @internal */
   failed(cause: unknown): void {
     this.problem = describe(cause);
-    if (REFUSALS.test(this.problem))
-      this.#refuse?.(new PubSubError("REFUSED", `Redis refuses this client: ${this.problem}.`, { cause }));
+    const refusal = refusalOf(cause);
+    if (refusal !== undefined) this.#refuse?.(refusal);
   }
 
   // -------------------------------------------------------------------------------------------- who has which slot

@@ -6,11 +6,11 @@
  * nothing of what was missed; here their connections are watched, and asked for a sign of life.
  */
 import type { EventEnvelope, TypedEvent } from "../envelope.ts";
-import { onAbort } from "../abort.ts";
 import { describe, formatTopic, PubSubError } from "../errors.ts";
 import { defineEventTarget } from "../event-target.ts";
 import type { AlkEventTarget, EventTargetOptions } from "../event-target.ts";
 import { checkBatch } from "../gathering.ts";
+import { Opening } from "../opening.ts";
 import { checkTimeout } from "../options.ts";
 import type { Serializer } from "../serializer.ts";
 import { afterArrivals } from "../timers.ts";
@@ -20,7 +20,7 @@ import { clusterOver } from "./redis-cluster-client.ts";
 import { ClusterConnection } from "./redis-cluster.ts";
 import { connectionOver } from "./redis-client.ts";
 import type { Connection, RedisClient, Subject } from "./redis-client.ts";
-import { read, REFUSALS, SUPPORTS } from "./redis-messages.ts";
+import { read, refusalOf, SUPPORTS } from "./redis-messages.ts";
 import { Publications } from "./redis-publications.ts";
 import { ShardedTransport } from "./redis-sharded.ts";
 import type { Options } from "./redis-sharded.ts";
@@ -109,7 +109,7 @@ class RedisTransport implements Transport {
   readonly #channels = new Map<string, Held>();
   readonly #globs = new Map<string, Held>();
   #receiver: Receiver | undefined;
-  #opening: { resolve(): void; reject(error: unknown): void } | undefined;
+  readonly #opening = new Opening();
   /** Whether both connections are there, and the core knows. */
   #up = false;
   /** Whether what comes may be delivered: not between the end of a subscriber's connection and the word of it. */
@@ -137,24 +137,16 @@ class RedisTransport implements Transport {
       );
     subscribing.add(this.#subscribeClient);
     this.#receiver = receiver;
-    return new Promise<void>((resolve, reject) => {
-      this.#opening = {
-        resolve,
-        reject: (error) => {
-          this.#stop();
-          reject(error);
-        },
-      };
-      onAbort(signal, () => this.#opening?.reject(signal.reason));
-      for (const side of [this.#publisher, this.#subscriber])
-        side.start({
-          ready: () => this.#settle(),
-          lost: (cause) => this.#lost(side, cause),
-          ended: (cause) => this.#ended(cause),
-          failed: (cause) => this.#failed(cause),
-          message: (name, isGlob, text) => this.#arrived(name, isGlob, text),
-        });
-    });
+    const opened = this.#opening.begin(signal, () => this.#stop());
+    for (const side of [this.#publisher, this.#subscriber])
+      side.start({
+        ready: () => this.#settle(),
+        lost: (cause) => this.#lost(side, cause),
+        ended: (cause) => this.#ended(cause),
+        failed: (cause) => this.#failed(cause),
+        message: (name, isGlob, text) => this.#arrived(name, isGlob, text),
+      });
+    return opened;
   }
 
   /** Tells the core once both connections are there. */
@@ -162,11 +154,9 @@ class RedisTransport implements Transport {
     if (this.#up || !this.#publisher.ready || !this.#subscriber.ready) return;
     this.#up = true;
     this.problem = undefined;
-    const opening = this.#opening;
-    this.#opening = undefined;
     const kept = this.#delivering;
     this.#delivering = true;
-    if (opening !== undefined) return opening.resolve();
+    if (this.#opening.succeed()) return;
     this.#receiver?.resumed({ kept, replayed: kept });
     // The client has subscribed again to what it had, and nobody may want any more. The core has asked by then for what it wants.
     if (!kept) afterArrivals(() => this.#sweep());
@@ -184,8 +174,8 @@ class RedisTransport implements Transport {
   }
 
   #ended(cause: unknown): void {
-    if (this.#opening !== undefined)
-      return this.#opening.reject(new PubSubError("NOT_READY", `There is no connection to Redis: ${describe(cause)}.`));
+    const none = `There is no connection to Redis: ${describe(cause)}.`;
+    if (this.#opening.fail(new PubSubError("NOT_READY", none))) return;
     const receiver = this.#receiver;
     this.#stop();
     receiver?.ended(cause);
@@ -193,13 +183,13 @@ class RedisTransport implements Transport {
 
   #failed(cause: unknown): void {
     this.problem = describe(cause);
-    if (REFUSALS.test(this.problem))
-      this.#opening?.reject(new PubSubError("REFUSED", `Redis refuses this client: ${this.problem}.`, { cause }));
+    const refusal = refusalOf(cause);
+    if (refusal !== undefined) this.#opening.fail(refusal);
   }
 
   #stop(): void {
     this.#receiver = undefined;
-    this.#opening = undefined;
+    this.#opening.end();
     this.#up = this.#delivering = false;
     this.#publisher.stop();
     this.#subscriber.stop();
