@@ -38,8 +38,8 @@ export default [
     // With clusters and sharded channels.
     ["redis", "createRedisEventTarget", "24.7 kB"],
     ["nats", "createNatsEventTarget", "19 kB"],
-    ["mqtt", "createMqttEventTarget", "19.3 kB"],
-    ["postgres", "createPostgresEventTarget", "19.4 kB"],
+    ["mqtt", "createMqttEventTarget", "19.4 kB"],
+    ["postgres", "createPostgresEventTarget", "19.5 kB"],
     ["amqp", "createAmqpEventTarget", "21.4 kB"],
   ].map(([file, create, limit]) =>
     entry(
