@@ -12,6 +12,8 @@ export interface FeedOwner {
   readonly limits: { readonly events: number; readonly resumeWindow: number };
   slow: number;
   report(error: unknown): void;
+  /** Whether events of a type go to nobody. */
+  isWithheld(type: string): boolean;
   /** More is kept; the owner may call `halve`. */
   grown(feed: Feed, characters: number): void;
   shrunk(characters: number): void;
@@ -146,6 +148,7 @@ export class Feed {
   // -------------------------------------------------------------------------------------------------- what comes in
 
   deliver(envelope: EventEnvelope, filter: FeedFilter): void {
+    if (this.owner.isWithheld(envelope.type)) return;
     // It comes once for each filter that matches: the first of them is the one that counts.
     for (const first of this.#filters)
       if (first === filter) break;

@@ -48,7 +48,12 @@ export class EventRoute {
         `events.path must be a path of its own, such as /events, not ${JSON.stringify(path)}.`,
       );
     this.path = path;
-    this.streams = createEventStreams(hub.eventTarget, options);
+    const { withhold } = options;
+    // A backplane shows what is diverted to the hub's own place, which is trusted; whoever asks over HTTP is not.
+    this.streams = createEventStreams(hub.eventTarget, {
+      ...options,
+      withhold: (type) => hub.diverts(type) || withhold?.(type) === true,
+    });
     this.#hub = hub;
     this.#options = options;
   }

@@ -30,6 +30,8 @@ export interface EventStreamsOptions {
   readonly limits?: EventStreamLimits;
   /** Told of payloads that are no JSON; a gap stands in their place. Default: nothing is reported. */
   readonly onError?: (error: unknown) => void;
+  /** Whether events of a type go to no stream, whatever it asks for. Asked once an event and set. Default: none are withheld. */
+  readonly withhold?: (type: string) => boolean;
 }
 
 /** Options of `EventStreams.open`. */
@@ -91,6 +93,7 @@ class Streams implements EventStreams, FeedOwner {
   readonly core: Core;
   readonly limits: Required<EventStreamLimits>;
   readonly report: (error: unknown) => void;
+  readonly isWithheld: (type: string) => boolean;
   readonly #feeds = new Map<string, Feed>();
   /** Feeds that keep something, those that are over and still read included. */
   readonly #kept = new Set<Feed>();
@@ -101,8 +104,9 @@ class Streams implements EventStreams, FeedOwner {
   slow = 0;
   #closed = false;
 
-  constructor(eventTarget: AlkEventTarget, { limits, onError }: EventStreamsOptions) {
+  constructor(eventTarget: AlkEventTarget, { limits, onError, withhold = () => false }: EventStreamsOptions) {
     this.core = eventTarget[coreOf];
+    this.isWithheld = withhold;
     const safe = safely(onError && ((error) => onError(error)));
     this.report = (error) => safe(error, undefined);
     this.limits = {

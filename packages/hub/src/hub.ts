@@ -119,7 +119,7 @@ export class LinkHub implements Hub {
       new Backplane(
         backplane,
         (envelope) => void this.#route(envelope),
-        (type) => this.#taker(type) !== undefined,
+        (type) => this.diverts(type),
       );
     this.eventTarget = backplane ?? this.#ownPlace();
     this.#origins.add(this.eventTarget[coreOf].id);
@@ -189,6 +189,11 @@ export class LinkHub implements Hub {
       const at = this.#diversions.indexOf(diversion);
       if (at >= 0) this.#diversions.splice(at, 1);
     };
+  }
+
+  /** Whether events of a type go to a taker in the place of their subscribers. */
+  diverts(type: string): boolean {
+    return this.#taker(type) !== undefined;
   }
 
   #taker(type: string): Taker | undefined {

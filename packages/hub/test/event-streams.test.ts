@@ -620,6 +620,22 @@ describe("what is kept is bounded", () => {
     third.close();
   });
 
+  test("what is diverted, or withheld, goes to no stream, also where a backplane has it", async () => {
+    const broker = createMemoryBroker();
+    const [backplane, elsewhere] = [0, 1].map(() => defineEventTarget(createMemoryTransport(broker)));
+    const { server, url } = await openEvents(
+      { withhold: (type) => type === "own.secret" },
+      { backplane: backplane as AlkEventTarget },
+    );
+    server.hub.divert("talk.*", () => undefined);
+    const other = createPubSub({ eventTarget: elsewhere as AlkEventTarget });
+    const connection = await connect(url("type=**"));
+    for (const type of ["talk.secret", "own.secret", "open"]) await other.publish(type, "", type);
+    await connection.count(1);
+    expect(connection.payloads).toEqual(["open"]);
+    connection.close();
+  });
+
   test("streams of one set share one subscription and what is kept", async () => {
     const { server, pubsub, url } = await openEvents();
     const connections = await Promise.all(Array.from({ length: 20 }, () => connect(url("type=a.*&id=1"))));
