@@ -119,6 +119,8 @@ describe("in a cluster", () => {
     const [near, far] = [await at(server, { sequence: true }), await at(other, { sequence: true })];
     const events = await near.pubsub.subscribe("count");
     await publishUntilHeard(far, events, "before");
+    // Of two routes between them servers may close one that they have begun to use.
+    near.gaps.length = 0;
     way.refusing = true;
     way.cut();
     await turnUntil(() => other.log.includes("Router connection closed"));
@@ -127,7 +129,7 @@ describe("in a cluster", () => {
     await publishUntilHeard(far, events, "after");
     await payloads(events, "after");
     expect(near.target.status).toBe("ready");
-    expect(near.gaps).toMatchObject([{ reason: "sequence" }]);
+    expect(new Set(near.gaps.map(({ reason }) => reason))).toEqual(new Set(["sequence"]));
   });
 
   test("the client goes to another server that it was told of, with a gap, when its own is killed", async () => {
