@@ -36,7 +36,7 @@ export default [
     ["worker", "createWorkerEventTarget", "23.7 kB"],
     ["iroh", "createIrohEventTarget", "24.7 kB"],
     // With clusters and sharded channels.
-    ["redis", "createRedisEventTarget", "24.7 kB"],
+    ["redis", "createRedisEventTarget", "24.8 kB"],
     ["nats", "createNatsEventTarget", "19 kB"],
     ["mqtt", "createMqttEventTarget", "19.4 kB"],
     ["postgres", "createPostgresEventTarget", "19.5 kB"],
@@ -67,7 +67,7 @@ export default [
     "26.8 kB",
   ),
   // For Node, where size is of little account; `ws` is not counted.
-  entry("@alkdev/hub: everything", { "packages/hub/dist/index.js": "*" }, "29.2 kB", {
+  entry("@alkdev/hub: everything", { "packages/hub/dist/index.js": "*" }, "29.3 kB", {
     ignore: ["ws"],
     modifyEsbuildConfig: (config) => ({ ...config, platform: "node" }),
   }),

@@ -8,6 +8,7 @@ import type { CreateRedisEventTargetArgs, IoRedisClient, NodeRedisClient } from 
 import { payloadTarget } from "@alkdev/pubsub/transport";
 import type { AlkEventTarget } from "@alkdev/pubsub/transport";
 import { Redis } from "ioredis";
+import { Redis as IoRedis6 } from "ioredis-6";
 import { createClient } from "redis";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { Opened } from "./fixtures/conformance.ts";
@@ -221,6 +222,29 @@ describe.each(Object.keys(CLIENTS))("with %s", (client) => {
     }
   });
 
+  test("who is not let in any more is told what Redis says, without the password", async () => {
+    const guarded = await startServer("redis", { args: ["--requirepass", "hunter2"] });
+    opened.add(() => guarded.end());
+    const [publisher, subscriber] = [0, 1].map(() => connect(client, guarded.port, { password: "hunter2" })) as [
+      TestClient,
+      TestClient,
+    ];
+    const target = createRedisEventTarget({
+      publishClient: publisher.client,
+      subscribeClient: subscriber.client,
+      connectTimeout: 300,
+    });
+    opened.add(() => target.close());
+    const pubsub = createPubSub({ eventTarget: target });
+    await pubsub.subscribe("a");
+    await askRedis(guarded, "AUTH hunter2", "CONFIG SET requirepass other");
+    const interrupted = reached(target, "interrupted");
+    await askRedis(guarded, "AUTH other", "CLIENT KILL TYPE pubsub", "CLIENT KILL TYPE normal");
+    await interrupted;
+    const refusal = await refusalWithout("hunter2", pubsub.subscribe("b"));
+    expect(refusal).toMatchObject({ code: "TIMEOUT", message: expect.stringMatching(/WRONGPASS|NOAUTH/) as string });
+  });
+
   test("what an account may not do is REFUSED to whoever asked, and to nobody else", async () => {
     const guarded = await startServer("redis");
     opened.add(() => guarded.end());
@@ -407,6 +431,30 @@ async function untilSubscribed(pubsub: PubSub): Promise<Subscription> {
       expect(error).toMatchObject({ code: "NOT_READY" });
     }
 }
+
+test.each([Redis, IoRedis6 as unknown as typeof Redis])(
+  "an ioredis client that is closed while it waits to connect again, which it tells nobody, ends the target (%#)",
+  async (IoRedis) => {
+    const own = await startServer("redis");
+    opened.add(() => own.end());
+    const client = (): Redis => {
+      const made = new IoRedis({ port: own.port, host: "127.0.0.1", retryStrategy: () => 60_000 });
+      made.on("error", () => undefined);
+      opened.add(() => made.disconnect());
+      return made;
+    };
+    const [publishClient, subscribeClient] = [client(), client()];
+    const target = createRedisEventTarget({ publishClient, subscribeClient, heartbeat: 50 });
+    opened.add(() => target.close());
+    const events = await createPubSub({ eventTarget: target, onGap: "ignore" }).subscribe("a");
+    await own.kill();
+    await reached(target, "interrupted");
+    await until(() => subscribeClient.status === "reconnecting");
+    subscribeClient.disconnect();
+    await reached(target, "closed");
+    await expect(events.next()).rejects.toMatchObject({ code: "DISCONNECTED" });
+  },
+);
 
 test("a closed ioredis client is told of at the first use", async () => {
   const closed = raw();

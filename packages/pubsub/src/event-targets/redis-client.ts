@@ -70,6 +70,8 @@ export interface Connection {
   /** Whether it is of our own, so that with it goes all that the server holds for it. */
   readonly own?: boolean;
   readonly ready: boolean;
+  /** Whether it is gone for good although nobody said so. */
+  readonly hasStopped?: boolean;
   /** Begins to watch, and to connect where nobody has. */
   start(watcher: Watcher): void;
   /** Watches no more. A client that is connecting goes on with that. */
@@ -98,6 +100,9 @@ export function connectionOver(client: RedisClient, option: string): Connection 
  */
 const TO_MASTER = "return redis.call('SPUBLISH',KEYS[1],ARGV[1])";
 
+/** What is said of a client that will not connect again. */
+export const STOPPED = "the client was closed, or has stopped trying to connect";
+
 /** Commands that are written at once. */
 const GATHERED = 32;
 
@@ -122,13 +127,19 @@ export class IoRedis implements Connection {
     return this.#client.status === "ready";
   }
 
+  /** Of a client that is closed while it waits for its next attempt no event tells. */
+  get hasStopped(): boolean {
+    const { status, reconnectTimeout } = this.#client as { status: string; reconnectTimeout?: unknown };
+    return status === "reconnecting" && reconnectTimeout === null;
+  }
+
   start(watcher: Watcher): void {
     const client = this.#client;
     this.#listeners = {
       connect: () => watcher.connected(),
       ready: () => watcher.ready(),
       close: () => watcher.lost(new Error("the connection was closed")),
-      end: () => watcher.ended(new Error("the client was closed, or has stopped trying to connect")),
+      end: () => watcher.ended(new Error(STOPPED)),
       error: (error: unknown) => watcher.failed(error),
       message: (channel: string, text: string) => watcher.message(channel, false, text),
       pmessage: (glob: string, _: string, text: string) => watcher.message(glob, true, text),

@@ -1,9 +1,10 @@
 import { PubSubError } from "../errors.ts";
 import { afterArrivals, every } from "../timers.ts";
+import { STOPPED } from "./redis-client.ts";
 import type { Connection, Watcher } from "./redis-client.ts";
 
 /** What is watched of a connection. */
-export type Watched = Pick<Connection, "ready" | "start" | "stop" | "ping" | "renew">;
+export type Watched = Pick<Connection, "ready" | "hasStopped" | "start" | "stop" | "ping" | "renew">;
 
 /** A connection, and whether it shows signs of life. */
 export class Side<C extends Watched = Connection> {
@@ -51,12 +52,13 @@ export class Side<C extends Watched = Connection> {
     });
     const half = this.#heartbeat / 2;
     if (this.#heartbeat > 0)
-      this.#stopBeat = every(half, () =>
+      this.#stopBeat = every(half, () => {
+        if (this.connection.hasStopped === true) return watcher.ended(new Error(STOPPED));
         this.#beat(() => {
           lost(new PubSubError("DISCONNECTED", `Redis was silent for ${this.#heartbeat * 2} ms and did not answer.`));
           this.connection.renew();
-        }),
-      );
+        });
+      });
     ready();
   }
 

@@ -167,7 +167,8 @@ class RedisTransport implements Transport {
       this.#delivering = false;
       for (const held of this.#all()) held.forget();
     }
-    this.#failed(cause);
+    // Of an attempt that failed more was said before it ended.
+    if (this.#up || this.problem === undefined) this.#failed(cause);
     if (!this.#up) return;
     this.#up = false;
     this.#receiver?.interrupted(cause);
