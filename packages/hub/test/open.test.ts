@@ -49,6 +49,6 @@ test("a server of WebSockets that is no hub is none within connectTimeout", asyn
   proxy.freeze();
   await expect(openEventTarget(proxy.url, { connectTimeout: 100 })).rejects.toMatchObject({
     code: "NOT_READY",
-    message: `${proxy.url} did not answer within 100 ms. Check the address, or raise connectTimeout.`,
+    message: `${proxy.url} did not answer within 100 ms. Check the address, and that it runs.`,
   });
 });

@@ -125,7 +125,7 @@ function owning(target: AlkEventTarget, owned: Owned): AlkEventTarget {
 function late({ name }: Address, connectTimeout: number): PubSubError {
   return new PubSubError(
     "NOT_READY",
-    `${name} did not answer within ${connectTimeout} ms. Check the address, or raise connectTimeout.`,
+    `${name} did not answer within ${connectTimeout} ms. Check the address, and that it runs.`,
   );
 }
 

@@ -143,7 +143,7 @@ describe.each(Object.entries(KINDS))("over %s", (_, kind) => {
     const named = (port: number): string => at(port).replace("me:s3cr%23t@", "");
     expect(lines.map(({ code, message }) => `${code}: ${message}`)).toEqual([
       `NOT_READY: ${named(nobody)} cannot be reached: connect ECONNREFUSED 127.0.0.1:${nobody}. Check the address, and that it runs.`,
-      `NOT_READY: ${named(silent)} did not answer within 300 ms. Check the address, or raise connectTimeout.`,
+      `NOT_READY: ${named(silent)} did not answer within 300 ms. Check the address, and that it runs.`,
       expect.stringMatching(
         new RegExp(
           `^REFUSED: ${named(server.port)} does not let this client in: .*\\. Check user and password, or token\\.$`,
