@@ -21,6 +21,7 @@ import { bindingsOf, heldBy, newExchange, openAmqp } from "./fixtures/amqp.ts";
 import { Opened } from "./fixtures/conformance.ts";
 import { startProxy } from "./fixtures/proxy.ts";
 import type { Proxy } from "./fixtures/proxy.ts";
+import { reached } from "./fixtures/reached.ts";
 import { refusalWithout } from "./fixtures/secrets.ts";
 import { askRabbit, startServer } from "./fixtures/servers.ts";
 import type { Server } from "./fixtures/servers.ts";
@@ -77,17 +78,6 @@ async function proxied(): Promise<Proxy> {
   const proxy = await startProxy(server.port);
   opened.add(() => proxy.close());
   return proxy;
-}
-
-function reached(target: AlkEventTarget, wanted: string): Promise<void> {
-  return new Promise((resolve) => {
-    if (target.status === wanted) return resolve();
-    const stop = target.onStatus((status) => {
-      if (status !== wanted) return;
-      stop();
-      resolve();
-    });
-  });
 }
 
 async function until(condition: () => Promise<boolean> | boolean): Promise<void> {

@@ -16,6 +16,7 @@ import { Opened } from "./fixtures/conformance.ts";
 import { connectMqtt, isConnected, mqttSubscriptions, openMqtt, startMqtt } from "./fixtures/mqtt.ts";
 import { startProxy } from "./fixtures/proxy.ts";
 import type { Proxy } from "./fixtures/proxy.ts";
+import { reached } from "./fixtures/reached.ts";
 import { refusalWithout } from "./fixtures/secrets.ts";
 import type { Server } from "./fixtures/servers.ts";
 
@@ -60,17 +61,6 @@ async function openProxy(port: number = server.port): Promise<Proxy> {
   const proxy = await startProxy(port);
   opened.add(() => proxy.close());
   return proxy;
-}
-
-function reached(target: AlkEventTarget, wanted: string): Promise<void> {
-  return new Promise((resolve) => {
-    if (target.status === wanted) return resolve();
-    const stop = target.onStatus((status) => {
-      if (status !== wanted) return;
-      stop();
-      resolve();
-    });
-  });
 }
 
 async function until(condition: () => boolean | Promise<boolean>): Promise<void> {

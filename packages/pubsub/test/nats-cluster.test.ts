@@ -8,6 +8,7 @@ import type { AlkEventTarget } from "@alkdev/pubsub/transport";
 import { afterEach, describe, expect, test } from "vitest";
 import { openNats, startNats, startNatsCluster } from "./fixtures/nats.ts";
 import { Opened } from "./fixtures/opened.ts";
+import { reached } from "./fixtures/reached.ts";
 import type { Server } from "./fixtures/servers.ts";
 
 const opened = new Opened();
@@ -27,17 +28,6 @@ async function at({ port }: Pick<Server, "port">, args: { sequence?: boolean } =
   const gaps: Gap[] = [];
   const pubsub = createPubSub({ eventTarget: target, onGap: (gap) => gaps.push(gap), onError: ignore, ...args });
   return { pubsub, target, connection, gaps };
-}
-
-function reached(target: AlkEventTarget, wanted: string): Promise<void> {
-  return new Promise((resolve) => {
-    if (target.status === wanted) return resolve();
-    const stop = target.onStatus((status) => {
-      if (status !== wanted) return;
-      stop();
-      resolve();
-    });
-  });
 }
 
 const turn = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 1));

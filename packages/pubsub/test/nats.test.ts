@@ -12,6 +12,7 @@ import { Opened } from "./fixtures/conformance.ts";
 import { configureNats, connectNats, natsSubscriptions, openNats, startNats } from "./fixtures/nats.ts";
 import type { ConfiguredServer, NatsClient } from "./fixtures/nats.ts";
 import { startProxy } from "./fixtures/proxy.ts";
+import { reached } from "./fixtures/reached.ts";
 import type { Server } from "./fixtures/servers.ts";
 
 const opened = new Opened();
@@ -40,17 +41,6 @@ async function over(connection: NatsConnection, args: object = {}): Promise<[Pub
 
 async function pubsubAt(port: number = server.port, options: object = {}): Promise<PubSub> {
   return createPubSub({ eventTarget: (await openNats(opened, port, {}, options)).target, onError: ignore });
-}
-
-function reached(target: AlkEventTarget, wanted: string): Promise<void> {
-  return new Promise((resolve) => {
-    if (target.status === wanted) return resolve();
-    const stop = target.onStatus((status) => {
-      if (status !== wanted) return;
-      stop();
-      resolve();
-    });
-  });
 }
 
 async function until(condition: () => Promise<boolean> | boolean): Promise<void> {
@@ -329,7 +319,7 @@ describe("the connection", () => {
     const subscribing = pubsub.subscribe("b");
     await until(async () => (await natsSubscriptions(own)) === 2);
     // The answer is on its way; another one does not come.
-    own.freeze();
+    way.freeze("toServer");
     // Looked at from here on: it may be refused before the server has ended.
     const refused = expect(pubsub.publish("c", "", 1)).rejects.toMatchObject({ code: "INTERRUPTED" });
     await subscribing;

@@ -13,7 +13,6 @@ import type {
   PostgresPoolClient,
   PostgresQueryable,
 } from "@alkdev/pubsub/event-target-postgres";
-import type { AlkEventTarget } from "@alkdev/pubsub/transport";
 import { Client, Pool } from "pg";
 import type { PoolClient, PoolConfig } from "pg";
 import { afterAll, afterEach, beforeAll, describe, expect, expectTypeOf, test } from "vitest";
@@ -21,6 +20,7 @@ import { Opened } from "./fixtures/conformance.ts";
 import { askPostgres, at, openPostgres, poolAt, postgresSessions } from "./fixtures/postgres.ts";
 import { startProxy } from "./fixtures/proxy.ts";
 import type { Proxy } from "./fixtures/proxy.ts";
+import { reached } from "./fixtures/reached.ts";
 import { refusalWithout } from "./fixtures/secrets.ts";
 import { startServer } from "./fixtures/servers.ts";
 import type { Server } from "./fixtures/servers.ts";
@@ -66,17 +66,6 @@ async function connect(port: number = server.port): Promise<Client> {
   await client.connect();
   opened.add(() => client.end());
   return client;
-}
-
-function reached(target: AlkEventTarget, wanted: string): Promise<void> {
-  return new Promise((resolve) => {
-    if (target.status === wanted) return resolve();
-    const stop = target.onStatus((status) => {
-      if (status !== wanted) return;
-      stop();
-      resolve();
-    });
-  });
 }
 
 async function until(condition: () => boolean | Promise<boolean>): Promise<void> {

@@ -14,6 +14,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { Opened } from "./fixtures/conformance.ts";
 import { startProxy } from "./fixtures/proxy.ts";
 import type { Proxy } from "./fixtures/proxy.ts";
+import { reached } from "./fixtures/reached.ts";
 import { CLIENTS, openRedis } from "./fixtures/redis.ts";
 import type { TestClient } from "./fixtures/redis.ts";
 import { refusalWithout } from "./fixtures/secrets.ts";
@@ -47,17 +48,6 @@ async function openProxy(): Promise<Proxy> {
   const proxy = await startProxy(server.port);
   opened.add(() => proxy.close());
   return proxy;
-}
-
-function reached(target: AlkEventTarget, wanted: string): Promise<void> {
-  return new Promise((resolve) => {
-    if (target.status === wanted) return resolve();
-    const stop = target.onStatus((status) => {
-      if (status !== wanted) return;
-      stop();
-      resolve();
-    });
-  });
 }
 
 async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
