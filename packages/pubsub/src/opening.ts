@@ -5,6 +5,11 @@ export class Opening {
   #pending: { resolve(): void; reject(error: unknown): void } | undefined;
   #forget: () => void = nothing;
 
+  /** Whether somebody waits for it. */
+  get pending(): boolean {
+    return this.#pending !== undefined;
+  }
+
   /** @param stop ends what was begun; called before the promise rejects */
   begin(signal: AbortSignal, stop: () => void): Promise<void> {
     return new Promise<void>((resolve, reject) => {

@@ -4,10 +4,10 @@
  * Masters pass nothing on to each other, so that a loss needs an interruption. A slot may go to another master at any
  * time; then its subscriptions are made anew there, and only they have a gap.
  */
-import { onAbort } from "../abort.ts";
 import { waitAfter } from "../backoff.ts";
 import type { EventEnvelope } from "../envelope.ts";
 import { describe, formatTopic, PubSubError } from "../errors.ts";
+import { Opening } from "../opening.ts";
 import type { Serializer } from "../serializer.ts";
 import { afterArrivals, deadline, every } from "../timers.ts";
 import type { Filter, Posted, Receiver, Supports, Transport } from "../transport.ts";
@@ -46,7 +46,7 @@ export class ShardedTransport implements Transport, SubscriberOwner {
   readonly #publisher: ShardPublisher;
   readonly #publications: Publications;
   readonly #subscriber: ShardSubscriber;
-  #refuse: ((error: unknown) => void) | undefined;
+  readonly #opening = new Opening();
   /** Whether nothing is missing, as far as the core knows. */
   #up = false;
   #mending = false;
@@ -67,26 +67,22 @@ export class ShardedTransport implements Transport, SubscriberOwner {
     this.#subscriber = new ShardSubscriber(subscribers, this.#map, serializer, heartbeat, this);
   }
 
-  async open(receiver: Receiver, signal: AbortSignal): Promise<void> {
+  open(receiver: Receiver, signal: AbortSignal): Promise<void> {
     this.receiver = receiver;
     this.#publisher.open();
-    const refused = new Promise<never>((_, reject) => (this.#refuse = reject));
-    const forget = onAbort(signal, () => this.#refuse?.(signal.reason));
+    const opened = this.#opening.begin(signal, () => this.close());
     const watcher = {
       found: () => this.#pause?.end(),
       ended: (cause: unknown) => this.#ended(cause),
       failed: (cause: unknown) => this.failed(cause),
     };
     for (const cluster of new Set([this.#publishers, this.#subscribers])) cluster.start(watcher);
-    try {
-      await Promise.race([refused, this.#find()]);
-    } catch (error) {
-      this.close();
-      throw error;
-    } finally {
-      forget();
-      this.#refuse = undefined;
-    }
+    void this.#find().then(() => this.#found());
+    return opened;
+  }
+
+  #found(): void {
+    if (!this.#opening.succeed()) return;
     this.#up = true;
     this.problem = undefined;
     if (this.#heartbeat > 0) this.#stopTidying = every(this.#heartbeat, () => this.#subscriber.tidy());
@@ -95,6 +91,7 @@ export class ShardedTransport implements Transport, SubscriberOwner {
 
   close(): void {
     this.receiver = undefined;
+    this.#opening.end();
     this.#up = false;
     this.#stopTidying?.();
     for (const cluster of [this.#publishers, this.#subscribers]) cluster.stop();
@@ -104,8 +101,8 @@ export class ShardedTransport implements Transport, SubscriberOwner {
   }
 
   #ended(cause: unknown): void {
-    if (this.#refuse !== undefined)
-      return this.#refuse(new PubSubError("NOT_READY", `There is no connection to Redis: ${describe(cause)}.`));
+    const none = `There is no connection to Redis: ${describe(cause)}.`;
+    if (this.#opening.fail(new PubSubError("NOT_READY", none))) return;
     const { receiver } = this;
     this.close();
     receiver?.ended(cause);
@@ -115,7 +112,7 @@ export class ShardedTransport implements Transport, SubscriberOwner {
   failed(cause: unknown): void {
     this.problem = describe(cause);
     const refusal = refusalOf(cause);
-    if (refusal !== undefined) this.#refuse?.(refusal);
+    if (refusal !== undefined) this.#opening.fail(refusal);
   }
 
   // -------------------------------------------------------------------------------------------- who has which slot
@@ -187,7 +184,7 @@ export class ShardedTransport implements Transport, SubscriberOwner {
   /** Tells the core that something is missing, or that nothing is any more. @internal */
   changed(): void {
     const { receiver } = this;
-    if (receiver === undefined || this.#refuse !== undefined) return;
+    if (receiver === undefined || this.#opening.pending) return;
     const problem = this.#subscriber.problem ?? this.#publisher.problem ?? this.#alone;
     // Somebody has to be there that can be asked.
     if (this.#publisher.anyLink === undefined && this.#refreshing === undefined && this.#alone === undefined)
