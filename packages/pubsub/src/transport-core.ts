@@ -169,7 +169,7 @@ export class TransportCore implements Core, Receiver {
     }
     state.add(sink);
     this.#attach(sink);
-    if (state.phase === "live" && this.#linkUp) return undefined;
+    if (state.phase === "live" && this.#status === "ready") return undefined;
     const live = this.#waitFor(state, sink);
     this.#drive(state);
     return live;
@@ -212,6 +212,8 @@ export class TransportCore implements Core, Receiver {
   #waitFor(state: FilterState, sink: Sink): Promise<void> {
     return new Promise((resolve, reject) => {
       const stop = deadline(this.#options.subscribeTimeout, () => {
+        // Others hold up the status; this one is live all the same.
+        if (state.phase === "live" && this.#linkUp) return this.#resolveWaiters(state);
         this.unsubscribe(sink);
         reject(this.#notLive(state));
       });
@@ -333,8 +335,13 @@ export class TransportCore implements Core, Receiver {
     });
   }
 
+  /** Whoever then publishes is not to be refused for the interruption that they waited out: they wait for the status, too. */
   #becomeLive(state: FilterState): void {
     state.phase = "live";
+    if (this.#status === "ready") this.#resolveWaiters(state);
+  }
+
+  #resolveWaiters(state: FilterState): void {
     const waiting = [...state.waiters.values()];
     state.waiters.clear();
     for (const waiter of waiting) waiter.resolve();
@@ -527,14 +534,20 @@ export class TransportCore implements Core, Receiver {
       if (state.resuming) this.#unresumed++;
     }
     for (const state of states) this.#drive(state);
-    if (this.#unresumed === 0) this.#setStatus("ready", undefined);
+    if (this.#unresumed === 0) this.#allResumed();
   }
 
   /** A filter is as it should be again; with the last one, so is the target. */
   #hasResumed(state: FilterState): void {
     if (!state.resuming) return;
     state.resuming = false;
-    if (--this.#unresumed === 0) this.#setStatus("ready", undefined);
+    if (--this.#unresumed === 0) this.#allResumed();
+  }
+
+  #allResumed(): void {
+    this.#setStatus("ready", undefined);
+    for (const state of this.#filters.values())
+      if (state.phase === "live" && this.#status === "ready") this.#resolveWaiters(state);
   }
 
   gap(gap: Gap, filter?: Filter): void {

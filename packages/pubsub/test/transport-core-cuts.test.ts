@@ -1,7 +1,9 @@
 import { createPubSub } from "@alkdev/pubsub";
+import type { Filter } from "@alkdev/pubsub";
 import { defineEventTarget } from "@alkdev/pubsub/transport";
 import type { Receiver, Supports, Transport } from "@alkdev/pubsub/transport";
 import { expect, test } from "vitest";
+import { settled } from "./pubsub-support.ts";
 
 const SUPPORTS: Supports = {
   publishAck: "hop",
@@ -31,7 +33,7 @@ class Silent implements Transport {
     this.receiver = receiver;
   }
 
-  subscribe(): void {
+  subscribe(_filter: Filter): Promise<void> | void {
     this.calls.push("subscribe");
   }
 
@@ -92,6 +94,47 @@ test.each([true, false])(
     await expect(published).rejects.toMatchObject({ code: "DISCONNECTED" });
   },
 );
+
+test("a topic that is subscribed to during an interruption is live once publishes pass, whichever the far end answers first", async () => {
+  const answers = new Map<string, () => void>();
+  class Slow extends Silent {
+    override subscribe({ type }: Filter): Promise<void> | void {
+      if (cut) return new Promise((resolve) => answers.set(type, resolve));
+    }
+    override publish(): Promise<void> {
+      return Promise.resolve();
+    }
+  }
+  let cut = false;
+  const transport = new Slow(true);
+  const target = defineEventTarget(transport, { subscribeTimeout: 500 });
+  const pubsub = createPubSub({ eventTarget: target });
+  const first = await pubsub.subscribe("first", "", { onGap: "ignore" });
+  cut = true;
+  transport.receiver?.interrupted("cut");
+  let live = false;
+  const second = pubsub.subscribe("second", "").then((events) => ((live = true), events));
+  transport.receiver?.resumed({ kept: false, replayed: false });
+  const late = pubsub.subscribe("late", "").then((events) => ((live = true), events));
+  answers.get("second")?.();
+  answers.get("late")?.();
+  await settled();
+  expect([live, target.status]).toEqual([false, "interrupted"]);
+  answers.get("first")?.();
+  await second;
+  await pubsub.publish("second", "", 1);
+  await late;
+  expect(target.status).toBe("ready");
+
+  // Where one of the others is not answered in time, it holds up nobody for longer than that.
+  transport.receiver?.interrupted("cut again");
+  const third = pubsub.subscribe("third", "");
+  transport.receiver?.resumed({ kept: false, replayed: false });
+  for (const type of ["second", "late", "third"]) answers.get(type)?.();
+  await third;
+  await expect(first.next()).rejects.toMatchObject({ code: "TIMEOUT" });
+  expect(target.status).toBe("ready");
+});
 
 test("a topic wanted again is subscribed anew when a cut and its end come in one task, in the middle of unsubscribing", async () => {
   const transport = new Silent(true);
