@@ -215,6 +215,13 @@ export class Participant implements Provider {
   }
 
   serve(request: CallRequest): void {
+    const { directory } = this.#common;
+    // The caller's broker may not have heard yet that it is offered no more, or was refused.
+    if (directory.of(this.session)?.tools.some(({ name }) => name === request.tool) !== true)
+      throw new RpcError(
+        CODES.UNKNOWN_TOOL,
+        `The provider does not offer the tool ${JSON.stringify(request.tool)} any more; it did not run.`,
+      );
     if (this.#serving.size >= this.#common.limits.calls)
       throw new RpcError(CODES.LIMIT, "The provider serves as many calls as it may (limits.calls); try again later.");
     this.#serving.add(request.call);

@@ -155,6 +155,25 @@ describe.each(Object.entries(BACKPLANES))("two brokers joined by %s", (_, { open
     await rival.request("kadi.agent.register", { tools, networks: ["elsewhere"] });
   });
 
+  test("a call that comes for a tool which is not offered any more, and whose caller's broker has not heard of it, does not run it", async () => {
+    const shared = await open();
+    const tap = await tapOf(shared);
+    const [{ broker: a }, { broker: b, proxy }] = [await brokerVia(shared), await brokerVia(shared)];
+    const provider = await openAbility(a.url, { kept: () => "kept", withdrawn: () => "withdrawn" });
+    const caller = await openAgent(b.url);
+    expect(await call(caller, "withdrawn")).toBe("withdrawn");
+    const kinds: string[] = [];
+    await tap.on("kadi.broker", ({ payload }) => void kinds.push((payload as { kind: string }).kind));
+    proxy.freeze("toClient");
+    await provider.request("kadi.agent.register", { tools: [{ name: "kept" }] });
+    const called = expect(call(caller, "withdrawn")).rejects.toMatchObject(UNKNOWN);
+    await until(() => kinds.includes("request"));
+    proxy.thaw();
+    await called;
+    expect(provider.got("kadi.ability.request")).toHaveLength(1);
+    expect(await call(caller, "kept")).toBe("kept");
+  });
+
   test("of two keys that register one name at both in the same instant one is refused, again and again", async () => {
     const urls = (await openTwo()).map(({ url }) => url);
     const agents = await Promise.all(urls.map((url) => openAgent(url)));
