@@ -61,6 +61,15 @@ export const CONNECT_TIMEOUT: number = 10_000;
 /** Connections whose channel is closing: their listener lets them end by themselves. */
 export const closing: WeakSet<IrohConnection> = new WeakSet();
 
+const ends = new WeakMap<IrohConnection, Promise<string>>();
+
+/** Why a connection is over, once it is: in the words that were first, since an endpoint that closes puts its own in their place. */
+export function endOf(connection: IrohConnection): Promise<string> {
+  let end = ends.get(connection);
+  if (end === undefined) ends.set(connection, (end = connection.closed().catch(brief)));
+  return end;
+}
+
 export function closeNow(connection: IrohConnection, code: number, reason: string): void {
   connection.close(BigInt(code), bytesOf(reason));
 }

@@ -2,7 +2,7 @@
 import { describe, excerpt, PubSubError, report } from "../errors.ts";
 import { checkTimeout } from "../options.ts";
 import { within } from "../within.ts";
-import { brief, bytesOf, CLOSE_TIMEOUT, closeNow, closing, CONNECT_TIMEOUT, nothing } from "./iroh-binding.ts";
+import { brief, bytesOf, CLOSE_TIMEOUT, closeNow, closing, CONNECT_TIMEOUT, endOf, nothing } from "./iroh-binding.ts";
 import type { IrohConnection, IrohEndpoint, IrohEndpointBuilder, IrohIncoming, IrohModule } from "./iroh-binding.ts";
 
 const ALPN = "alkdev-pubsub/1";
@@ -99,7 +99,7 @@ export async function connectIroh(options: IrohConnectOptions): Promise<IrohConn
       signal,
       undo: (late) => closeNow(late, 0, "late"),
     });
-    connection.closed().then(drop, drop);
+    void endOf(connection).then(drop);
     return connection;
   } catch (error) {
     drop();
@@ -137,7 +137,7 @@ export async function listenIroh(options: IrohListenOptions): Promise<IrohListen
     }).finally(() => handshakes--);
     const forget = (): void => void connections.delete(connection);
     connections.add(connection);
-    connection.closed().then(forget, forget);
+    void endOf(connection).then(forget);
     try {
       await onConnection(connection, connection.remoteId().toString());
     } catch (error) {

@@ -16,7 +16,7 @@ import { checkTimeout } from "../options.ts";
 import { Ring } from "../ring.ts";
 import { quietDeadline } from "../timers.ts";
 import { within } from "../within.ts";
-import { brief, CLOSE_TIMEOUT, closeNow, closing, CONNECT_TIMEOUT, nothing } from "./iroh-binding.ts";
+import { brief, CLOSE_TIMEOUT, closeNow, closing, CONNECT_TIMEOUT, endOf, nothing } from "./iroh-binding.ts";
 import type { IrohConnection, IrohStream } from "./iroh-binding.ts";
 
 export type { IrohConnection, IrohEndpoint, IrohEndpointBuilder, IrohIncoming, IrohStream } from "./iroh-binding.ts";
@@ -80,8 +80,6 @@ class IrohChannel implements Channel {
   /** Undefined before `open`, and again once it must not be called any more. */
   #receiver: ChannelReceiver | undefined;
   #over = false;
-  /** Why the connection is over, once it is. */
-  #closed: Promise<string> | undefined;
   #send: IrohStream["send"] | undefined;
   #writing = false;
   readonly #frames = new Ring<Uint8Array>();
@@ -102,7 +100,8 @@ class IrohChannel implements Channel {
 
   open(receiver: ChannelReceiver): void {
     this.#receiver = receiver;
-    this.#closed = this.#connection.closed().catch(brief);
+    // Asked before anything can end it.
+    void endOf(this.#connection);
     void this.#run(receiver.maxFrame);
   }
 
@@ -187,9 +186,9 @@ class IrohChannel implements Channel {
     return piece;
   }
 
-  /** The connection's own words where it is over, as they were first: an endpoint that closes then puts its own in their place. */
+  /** The connection's own words where it is over. */
   async #why(error: unknown): Promise<Error> {
-    const reason = this.#connection.closeReason() === null ? brief(error) : await this.#closed;
+    const reason = this.#connection.closeReason() === null ? brief(error) : await endOf(this.#connection);
     return new Error(reason, { cause: error });
   }
 
