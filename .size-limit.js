@@ -34,7 +34,7 @@ export default [
     ["websocket", "createWebSocketEventTarget", "23.8 kB"],
     ["stdio", "createStdioEventTarget", "24.8 kB"],
     ["worker", "createWorkerEventTarget", "23.7 kB"],
-    ["iroh", "createIrohEventTarget", "24.7 kB"],
+    ["iroh", "createIrohEventTarget", "24.8 kB"],
     // With clusters and sharded channels.
     ["redis", "createRedisEventTarget", "24.8 kB"],
     ["nats", "createNatsEventTarget", "19 kB"],
