@@ -5,11 +5,12 @@ import { Cluster, Redis } from "ioredis";
 import { createCluster } from "redis";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { Opened } from "./fixtures/conformance.ts";
+import { slotOf } from "../src/event-targets/redis-slots.ts";
 import { times } from "./fixtures/proofs.ts";
 import { testRacesOver } from "./fixtures/race-paths.ts";
-import { CLUSTER_CLIENTS, openCluster, portsOf, waysTo } from "./fixtures/redis-cluster.ts";
+import { channelsAt, CLUSTER_CLIENTS, openCluster, ownerOf, portsOf, waysTo } from "./fixtures/redis-cluster.ts";
 import type { Ports } from "./fixtures/redis-cluster.ts";
-import { startRedisCluster, startServer } from "./fixtures/servers.ts";
+import { askRedis, startRedisCluster, startServer } from "./fixtures/servers.ts";
 
 const opened = new Opened();
 afterEach(() => opened.end());
@@ -19,6 +20,7 @@ afterAll(() => cluster[Symbol.asyncDispose]());
 
 const HOST = "127.0.0.1";
 const ignore = (): void => undefined;
+const turn = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 1));
 
 for (const client of Object.keys(CLUSTER_CLIENTS))
   for (const sharded of [false, true])
@@ -39,6 +41,37 @@ for (const client of Object.keys(CLUSTER_CLIENTS))
         times(1000, 100),
       );
     });
+
+test.each(Object.keys(CLUSTER_CLIENTS))(
+  "a sharded subscription that is taken away in one piece with its confirmation is made anew, with %s",
+  async (client) => {
+    const ways = await waysTo(opened, cluster.nodes);
+    const target = openCluster(opened, client, ways.ports, { sharded: true, prefix: "taken:" });
+    const pubsub = createPubSub({ eventTarget: target });
+    const far = createPubSub({
+      eventTarget: openCluster(opened, client, portsOf(cluster.nodes), { sharded: true, prefix: "taken:" }),
+    });
+    const channel = "taken:a:1";
+    const node = await ownerOf(cluster.nodes, channel);
+    // A connection to that node, which others are beside.
+    const beside = (await channelsAt(node, "taken:a:", 2)).find((id) => id !== "1") ?? "";
+    const others = await pubsub.subscribe("a", beside, { onGap: "ignore" });
+    const channels = (): Promise<string> => askRedis(node, "PUBSUB SHARDCHANNELS taken:*");
+    ways.to(node).freeze("toClient");
+    const subscribing = pubsub.subscribe("a", "1", { onGap: "ignore" });
+    while (!(await channels()).includes(`${channel}\r\n`)) await turn();
+    // A slot that is given to a node is taken from its subscribers first, also where it had it.
+    const id = (await askRedis(node, "CLUSTER MYID")).split("\r\n")[1];
+    await askRedis(node, `CLUSTER SETSLOT ${slotOf(channel)} NODE ${id}`);
+    expect(await channels()).not.toContain(`${channel}\r\n`);
+    ways.to(node).thaw();
+    const events = await subscribing;
+    await far.publish("a", "1", "mine");
+    await far.publish("a", beside, "beside");
+    expect((await events.next()).value?.payload).toBe("mine");
+    expect((await others.next()).value?.payload).toBe("beside");
+  },
+);
 
 /** A cluster client of ioredis to these ports, which ends after the test. */
 function clusterAt(port: number, options: object = {}): Cluster {
@@ -94,7 +127,7 @@ test("cluster clients of a server that is no cluster: NOT_READY gives the client
       publishClient: client,
       subscribeClient: client,
       sharded: true,
-      connectTimeout: 500,
+      connectTimeout: 2000,
       onError: ignore,
     });
     await expect(createPubSub({ eventTarget: target }).subscribe("a", "1")).rejects.toMatchObject({

@@ -47,6 +47,11 @@ abstract class Settling implements ShardClient {
   readonly #own: OwnClient;
   readonly #connection: Connection;
   #asked: Promise<unknown>[] = [];
+  readonly #asking = new Set<string>();
+  /** Taken away again before it is known here that the server has confirmed them: both may come in one piece. */
+  readonly #early = new Set<string>();
+  /** How many were taken away since `last` was asked: after its answer, else nobody would have been told. */
+  protected takenSince = 0;
   protected watcher: ShardWatcher | undefined;
 
   constructor(own: OwnClient) {
@@ -70,7 +75,16 @@ abstract class Settling implements ShardClient {
   }
 
   subscribe(name: string): Promise<unknown> {
-    return this.#follow(this.ask(name).then(() => this.held.add(name)));
+    this.#asking.add(name);
+    const asked = this.ask(name).then(() => {
+      if (!this.#early.has(name)) this.held.add(name);
+    });
+    return this.#follow(
+      asked.finally(() => {
+        this.#asking.delete(name);
+        this.#early.delete(name);
+      }),
+    );
   }
 
   unsubscribe(name: string): Promise<unknown> {
@@ -94,13 +108,19 @@ abstract class Settling implements ShardClient {
   async settle(): Promise<void> {
     const asked = this.#asked;
     this.#asked = [];
+    this.takenSince = 0;
     await this.last();
     await Promise.allSettled(asked);
     await this.check();
   }
 
   protected take(names: readonly string[]): void {
-    for (const name of names) this.held.delete(name);
+    for (const name of names)
+      if (this.held.delete(name)) this.takenSince++;
+      else if (this.#asking.has(name)) {
+        this.#early.add(name);
+        this.takenSince++;
+      }
     this.watcher?.taken(names);
   }
 
@@ -219,6 +239,6 @@ class NodeRedisShard extends Settling {
   }
 
   protected check(): void {
-    if (this.#holds !== this.held.size) throw new Error(MIXED_UP);
+    if (this.#holds !== this.held.size + this.takenSince) throw new Error(MIXED_UP);
   }
 }
