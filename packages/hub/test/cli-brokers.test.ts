@@ -4,11 +4,10 @@ import type { EventEnvelope, Gap } from "@alkdev/pubsub";
 import { createHubEventTarget } from "@alkdev/hub";
 import { pbkdf2Sync, randomBytes } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { freePort } from "../../pubsub/test/fixtures/ports.ts";
 import { startServer } from "../../pubsub/test/fixtures/servers.ts";
 import type { Server, ServerName, ServerOptions } from "../../pubsub/test/fixtures/servers.ts";
 import { pubsub } from "./cli-support.ts";
@@ -70,14 +69,6 @@ async function start(name: ServerName, options?: ServerOptions): Promise<Server>
   const server = await startServer(name, options);
   onTestFinished(() => server.end());
   return server;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 async function startHub(port: number, backplane: string, options?: RunOptions): Promise<{ run: Run; url: string }> {

@@ -2,18 +2,10 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { readFileSync } from "node:fs";
 import { describe, expect, test, vi } from "vitest";
+import { freePort } from "../../pubsub/test/fixtures/ports.ts";
 import { main } from "../src/cli.ts";
 import { suggestion } from "../src/cli/arguments.ts";
 import { BIN, hubHere, pubsub, start } from "./cli-support.ts";
-
-/** A port that nobody listens on any more. */
-async function closedPort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 describe("help", () => {
   test.each([[["--help"]], [["-h"]], [["help"]], [["help", "help"]]])(
@@ -155,7 +147,7 @@ describe("where there is no hub, one line says so at once and the exit code is 1
     ["publish", "a", "b", "1"],
     ["publish", "a", "b", "-"],
   ])("%s %s %s %s", async (...args) => {
-    const port = await closedPort();
+    const port = await freePort();
     const run = pubsub([...args, "--url", `ws://localhost:${port}`]);
     expect(await run.ended).toBe(1);
     expect(run.stderr).toBe(
@@ -166,7 +158,7 @@ describe("where there is no hub, one line says so at once and the exit code is 1
 
   test("the address may come from PUBSUB_URL, and --url goes before it", async () => {
     const { url } = await hubHere();
-    const nobody = `ws://127.0.0.1:${await closedPort()}`;
+    const nobody = `ws://127.0.0.1:${await freePort()}`;
     const bad = pubsub(["publish", "a", "b"], { env: { PUBSUB_URL: nobody } });
     expect(await bad.ended).toBe(1);
     expect(bad.stderr).toContain(`no hub at ${nobody}`);
@@ -177,7 +169,7 @@ describe("where there is no hub, one line says so at once and the exit code is 1
   });
 
   test("a password in the address is not shown", async () => {
-    const run = pubsub(["tail", "a", "--url", `ws://me:secret@localhost:${await closedPort()}`]);
+    const run = pubsub(["tail", "a", "--url", `ws://me:secret@localhost:${await freePort()}`]);
     expect(await run.ended).toBe(1);
     expect(run.stderr).toContain("no hub at ws://localhost:");
     expect(run.stderr).not.toContain("secret");

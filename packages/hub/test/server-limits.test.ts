@@ -266,7 +266,7 @@ describe("slow and silent links", () => {
   });
 
   test("a link that has shaken hands outlives the handshake's time", async () => {
-    const { url } = await openHub({ limits: { handshake: 300 } });
+    const { url } = await openHub({ limits: { handshake: 1000 } });
     const [good, silent] = [await peerOf(url), dial(url)];
     await silent.closed;
     await good.ping();

@@ -8,20 +8,11 @@ import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { expect, onTestFinished, test } from "vitest";
+import { freePort } from "../../pubsub/test/fixtures/ports.ts";
 import { outcomeOf, startEcho, startProgram } from "./fixtures/client.ts";
 import { openBroker, until } from "./fixtures/open.ts";
 
 const root = fileURLToPath(new URL("../../../", import.meta.url));
-
-/** A port at which nobody listens. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
-}
 
 /** What an example prints, with the address as users see it. */
 async function run(name: string, url: string): Promise<string[]> {

@@ -148,8 +148,9 @@ test("a program that is silent is given up in time, and ended by the time that t
     message: expect.stringContaining("The ability silent did not serve within 500 ms") as string,
   });
   // It takes seconds to make it end, which nobody has waited for.
-  await until(() => existsSync(join(folder, "pid")));
-  const pid = Number(readFileSync(join(folder, "pid"), "utf8"));
+  const file = join(folder, "pid");
+  await until(() => existsSync(file) && readFileSync(file, "utf8") !== "");
+  const pid = Number(readFileSync(file, "utf8"));
   expect(isAlive(pid)).toBe(true);
   await client.disconnect();
   expect(isAlive(pid)).toBe(false);

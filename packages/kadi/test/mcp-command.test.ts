@@ -156,9 +156,10 @@ test("what was asked is answered also where stdin ends right behind it, and noth
   const other = start(process.execPath, [BIN, "mcp", "--url", broker.url]);
   const say = (message: object): void =>
     void other.child.stdin.write(`${JSON.stringify({ jsonrpc: "2.0", ...message })}\n`);
+  await provider.next("kadi.ability.request");
   for (const message of messages.slice(0, 3)) say(message);
   say({ id: 4, method: "tools/call", params: { name: "late", arguments: {} } });
-  await provider.next("kadi.ability.request");
+  expect(await provider.next("kadi.ability.request")).toMatchObject({ toolName: "late" });
   say({ method: "notifications/cancelled", params: { requestId: 4 } });
   other.child.stdin.end();
   expect(await other.ended).toBe(0);

@@ -152,7 +152,7 @@ describe.each(Object.entries(BACKPLANES))("over %s", (_, openBackplane) => {
   });
 
   test("a hub that is gone without a word is noticed by its silence: calls and streams are UNAVAILABLE", async () => {
-    const [here, there] = (await openPlaces(2, 200)) as [Place, Place];
+    const [here, there] = (await openPlaces(2, 1000)) as [Place, Place];
     const handlers = there.spoke();
     const started = deferred();
     await handlers.handle("wait", () => new Promise(() => started.resolve()));

@@ -292,7 +292,7 @@ describe("the connection", () => {
   test("to a server that stands still, with more unsent than the system takes, is given up, and comes back", async () => {
     const own = await startNats();
     opened.add(() => own.end());
-    const { target } = await openNats(opened, own.port, { heartbeat: 200 });
+    const { target } = await openNats(opened, own.port, { heartbeat: 1000 });
     const gaps: Gap[] = [];
     const pubsub = createPubSub({ eventTarget: target, onGap: (gap) => gaps.push(gap), onError: ignore });
     const events = await pubsub.subscribe("a");

@@ -1,8 +1,7 @@
 // What is opened by a URL: what URLs are taken, by which client, what an error says, and that nothing is left behind.
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
-import { createServer } from "node:net";
-import type { AddressInfo } from "node:net";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { inspect } from "node:util";
@@ -14,6 +13,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, expectTypeOf, test } 
 import { Opened } from "./fixtures/conformance.ts";
 import { opens } from "./fixtures/opens.ts";
 import type { Opens } from "./fixtures/opens.ts";
+import { freePort } from "./fixtures/ports.ts";
 import { startProxy } from "./fixtures/proxy.ts";
 import { redisSubscriptions, startServer } from "./fixtures/servers.ts";
 import type { Server, ServerName, ServerOptions } from "./fixtures/servers.ts";
@@ -35,18 +35,23 @@ async function open(url: string, options: Parameters<typeof openEventTarget>[1] 
 
 const over = async (url: string): Promise<PubSub> => createPubSub({ eventTarget: await open(url), onGap: "ignore" });
 
-/** A port that nobody listens on any more. */
-async function closedPort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
+const turn = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 5));
+
+/** Whether somebody listens there. */
+function accepts(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, "127.0.0.1");
+    socket.on("error", () => resolve(false));
+    socket.on("connect", () => {
+      socket.destroy();
+      resolve(true);
+    });
+  });
 }
 
 /** Accepts connections, and says nothing. */
 async function silentPort(): Promise<number> {
-  const proxy = await startProxy(await closedPort());
+  const proxy = await startProxy(await freePort());
   opened.add(() => proxy.close());
   proxy.freeze();
   return proxy.port;
@@ -132,7 +137,7 @@ describe.each(Object.entries(KINDS))("over %s", (_, kind) => {
 
   test("nobody, somebody silent, somebody else and a wrong password are told apart, and leave nothing behind", async () => {
     const server = await startOne(guarded);
-    const [nobody, silent] = [await closedPort(), await silentPort()];
+    const [nobody, silent] = [await freePort(), await silentPort()];
     const at = (port: number): string => `${scheme}://me:s3cr%23t@127.0.0.1:${port}${path}`;
     const child = opens(opened, [at(nobody), at(silent), at(server.port)], {
       without,
@@ -224,7 +229,7 @@ describe("clients", () => {
     const [key, cert] = [join(folder, "key"), join(folder, "cert")];
     const args = `req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost`;
     spawnSync("openssl", [...args.split(" "), "-keyout", key, "-out", cert]);
-    const [redis, rabbitmq, mosquitto] = [await closedPort(), await closedPort(), await closedPort()];
+    const [redis, rabbitmq, mosquitto] = [await freePort(), await freePort(), await freePort()];
     const files = ["--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", cert];
     const nats = await start("nats", { args: ["--tls", "--tlscert", cert, "--tlskey", key] });
     await start("redis", { args: ["--tls-port", String(redis), ...files, "--tls-auth-clients", "no"] });
@@ -238,6 +243,8 @@ describe("clients", () => {
     await start("mosquitto", {
       lines: [`listener ${mosquitto} 127.0.0.1`, `certfile ${cert}`, `keyfile ${key}`],
     });
+    // They say that they are there before they speak TLS.
+    for (const port of [rabbitmq, mosquitto]) while (!(await accepts(port))) await turn();
     const urls = [
       `rediss://localhost:${redis}`,
       `tls://localhost:${nats.port}`,

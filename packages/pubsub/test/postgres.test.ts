@@ -309,6 +309,8 @@ describe("publishIn", () => {
 describe("the connections", () => {
   test("are one that listens, and while something is published one of the pool: closing leaves none", async () => {
     const own = await startOwn();
+    // Whoever asked whether it was there is gone.
+    await until(async () => (await postgresSessions(own)) === 0);
     const pool = poolAt(opened, own.port);
     const listeners = (): number[] => ["error", "connect", "acquire", "remove"].map((name) => pool.listenerCount(name));
     const before = listeners();
@@ -400,7 +402,7 @@ describe("the connections", () => {
     // So that one is there at once, whatever becomes of the other one.
     const lent = await Promise.all([pool.connect(), pool.connect()]);
     for (const client of lent) client.release();
-    const target = createPostgresEventTarget({ pool, heartbeat: 150, backoff: { min: 5, max: 50 } });
+    const target = createPostgresEventTarget({ pool, heartbeat: 1000, backoff: { min: 5, max: 50 } });
     opened.add(() => target.close());
     const pubsub = createPubSub({ eventTarget: target });
     await pubsub.publish("a", "", "before");
@@ -413,21 +415,23 @@ describe("the connections", () => {
     await Promise.all([givenUp, reached(target, "interrupted")]);
     own.thaw();
     await reached(target, "ready");
-    await pubsub.publish("a", "", "after");
     // The bare client's own, which it knows nothing of any more, comes late (a control).
-    expect(await take(witness, 3)).toEqual(["before", "bare", "after"]);
+    expect(await take(witness, 2)).toEqual(["before", "bare"]);
+    await pubsub.publish("a", "", "after");
+    expect(await take(witness, 1)).toEqual(["after"]);
   });
 
   test("of a path that carries events and no answers are given up", async () => {
     const way = await openProxy();
-    const target = openTarget({ heartbeat: 100 }, way.port);
-    const pubsub = createPubSub({ eventTarget: target, onGap: "ignore" });
-    const [events, far] = [await pubsub.subscribe("a"), open()];
+    const target = openTarget({ heartbeat: 500 }, way.port);
+    const far = open();
+    let came = 0;
+    await createPubSub({ eventTarget: target, onGap: "ignore" }).on("a", () => void came++);
     // Connected before the time begins to run.
     await far.publish("b", "", 0);
     way.freeze("toServer");
     while (target.status !== "interrupted") await far.publish("a", "", 1);
-    expect(events.received).toBeGreaterThan(0);
+    expect(came).toBeGreaterThan(0);
     way.thaw();
     await reached(target, "ready");
   });
@@ -446,14 +450,14 @@ describe("the connections", () => {
 
   test("of the pool that are all lent to others make publishes wait, and reject, and no more than that", async () => {
     const pool = poolAt(opened, server.port, { max: 1 });
-    const target = createPostgresEventTarget({ pool, heartbeat: 100 });
+    const target = createPostgresEventTarget({ pool, heartbeat: 500 });
     opened.add(() => target.close());
     const pubsub = createPubSub({ eventTarget: target });
     const events = await pubsub.subscribe("a");
     const lent = await pool.connect();
     await expect(Promise.all([pubsub.publish("a", "", 0), pubsub.publish("a", "", 0)])).rejects.toMatchObject({
       code: "INTERRUPTED",
-      message: expect.stringMatching(/Nothing was published.*lent none within 200 ms/),
+      message: expect.stringMatching(/Nothing was published.*lent none within 1000 ms/),
     });
     const waiting = pubsub.publish("a", "", 1);
     lent.release();
@@ -506,7 +510,7 @@ describe("through a pooler", () => {
     const pool = poolAt(opened, 0, config);
     const target = createPostgresEventTarget({
       pool,
-      heartbeat: 100,
+      heartbeat: 1000,
       backoff: { min: 5, max: 50 },
       onError: ignore,
       ...(listenClient !== undefined && { listenClient }),
@@ -555,14 +559,16 @@ describe("through a pooler", () => {
     const events = await pubsub.subscribe("a", { onGap: "ignore" });
     const busy = poolAt(opened, 0, config);
     const interrupted = new Promise<unknown>((resolve) =>
-      pubsub.onStatus((status, cause) => status === "interrupted" && resolve(cause)),
+      pubsub.onStatus(
+        (status, cause) => (cause as { code?: string } | undefined)?.code === "UNSUPPORTED" && resolve(status),
+      ),
     );
     let ended = false;
     const load = async (): Promise<void> => {
       while (!ended) await busy.query("SELECT pg_sleep(0.001)");
     };
     const loads = [load(), load(), load()];
-    expect(await interrupted).toMatchObject({ code: "UNSUPPORTED" });
+    expect(await interrupted).toBe("interrupted");
     ended = true;
     await Promise.all(loads);
     await events.return();
@@ -609,7 +615,7 @@ describe("who is not let in", () => {
       opened.add(() => target.close());
       return createPubSub({ eventTarget: target });
     };
-    await expect(make({ connectTimeout: 200 }).subscribe("a")).rejects.toMatchObject({
+    await expect(make({ connectTimeout: 2000 }).subscribe("a")).rejects.toMatchObject({
       code: "NOT_READY",
       message: expect.stringMatching(/too many connections.*max_connections/) as string,
     });

@@ -222,7 +222,7 @@ describe.each(Object.keys(CLIENTS))("with %s", (client) => {
     const target = createRedisEventTarget({
       publishClient: publisher.client,
       subscribeClient: subscriber.client,
-      connectTimeout: 300,
+      subscribeTimeout: 2000,
     });
     opened.add(() => target.close());
     const pubsub = createPubSub({ eventTarget: target });
@@ -254,7 +254,7 @@ describe.each(Object.keys(CLIENTS))("with %s", (client) => {
   test("a server that is stopped is noticed by its silence, and what was in flight rejects", async () => {
     const own = await startServer("redis");
     opened.add(() => own.end());
-    const target = openTarget(client, { heartbeat: 200 }, own.port);
+    const target = openTarget(client, { heartbeat: 1000 }, own.port);
     const pubsub = createPubSub({ eventTarget: target });
     await pubsub.publish("a", "", 0);
     own.freeze();
@@ -434,7 +434,7 @@ test.each([Redis, IoRedis6 as unknown as typeof Redis])(
       return made;
     };
     const [publishClient, subscribeClient] = [client(), client()];
-    const target = createRedisEventTarget({ publishClient, subscribeClient, heartbeat: 50 });
+    const target = createRedisEventTarget({ publishClient, subscribeClient, heartbeat: 1000 });
     opened.add(() => target.close());
     const events = await createPubSub({ eventTarget: target, onGap: "ignore" }).subscribe("a");
     await own.kill();
