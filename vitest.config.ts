@@ -24,8 +24,8 @@ export default defineConfig({
   resolve: { alias: process.argv.includes("--coverage") ? sources() : [] },
   test: {
     include: ["packages/*/test/**/*.test.ts"],
-    testTimeout: 30_000,
-    hookTimeout: 30_000,
+    testTimeout: 60_000,
+    hookTimeout: 120_000,
     pool: "forks",
     maxWorkers: 2,
     // Of those that say that they are concurrent: most of their time they wait for a heartbeat.
