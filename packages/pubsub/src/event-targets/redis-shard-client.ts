@@ -47,9 +47,8 @@ abstract class Settling implements ShardClient {
   readonly #own: OwnClient;
   readonly #connection: Connection;
   #asked: Promise<unknown>[] = [];
-  readonly #asking = new Set<string>();
-  /** Taken away again before it is known here that the server has confirmed them: both may come in one piece. */
-  readonly #early = new Set<string>();
+  /** Asked for, and whether taken away again before it is known here that it was confirmed: both may come in one piece. */
+  readonly #asking = new Map<string, { taken: boolean }>();
   /** How many were taken away since `last` was asked: after its answer, else nobody would have been told. */
   protected takenSince = 0;
   protected watcher: ShardWatcher | undefined;
@@ -75,16 +74,12 @@ abstract class Settling implements ShardClient {
   }
 
   subscribe(name: string): Promise<unknown> {
-    this.#asking.add(name);
+    const asking = { taken: false };
+    this.#asking.set(name, asking);
     const asked = this.ask(name).then(() => {
-      if (!this.#early.has(name)) this.held.add(name);
+      if (!asking.taken) this.held.add(name);
     });
-    return this.#follow(
-      asked.finally(() => {
-        this.#asking.delete(name);
-        this.#early.delete(name);
-      }),
-    );
+    return this.#follow(asked.finally(() => this.#asking.delete(name)));
   }
 
   unsubscribe(name: string): Promise<unknown> {
@@ -115,12 +110,11 @@ abstract class Settling implements ShardClient {
   }
 
   protected take(names: readonly string[]): void {
-    for (const name of names)
-      if (this.held.delete(name)) this.takenSince++;
-      else if (this.#asking.has(name)) {
-        this.#early.add(name);
-        this.takenSince++;
-      }
+    for (const name of names) {
+      const asking = this.#asking.get(name);
+      if (asking !== undefined) asking.taken = true;
+      if (this.held.delete(name) || asking !== undefined) this.takenSince++;
+    }
     this.watcher?.taken(names);
   }
 
